@@ -1,0 +1,137 @@
+"""DPO's loss and its metrics: pure functions of four `(batch,)` tensors of sequence log-probabilities."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from dpo_lab.checks import check_batch, check_fraction, check_positive
+
+
+def stable_log_sigmoid(margins: Tensor) -> Tensor:
+    """log σ(m) without overflow, for any finite m.
+
+    log σ(m) = −log(1 + e^(−m)) = min(m, 0) − log(1 + e^(−|m|))
+
+    The second form only ever takes the exponential of a number ≤ 0. `torch.nn.functional.logsigmoid` does the same.
+
+    Args:
+        margins: any shape, floating.
+
+    Returns:
+        The same shape and dtype; every entry ≤ 0 and finite.
+    """
+    return margins.clamp(max=0) - torch.log1p(torch.exp(-margins.abs()))
+
+
+def dpo_loss(
+    policy_chosen_logps: Tensor,
+    policy_rejected_logps: Tensor,
+    ref_chosen_logps: Tensor,
+    ref_rejected_logps: Tensor,
+    beta: float = 0.1,
+    label_smoothing: float = 0.0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """DPO loss and implicit rewards of each pair.
+
+    L = −(1 − ε) log σ(m) − ε log σ(−m),   m = r_w − r_l,   r = β (log π − log π_ref)
+    (Rafailov et al. 2023, eq. 7; label smoothing ε: Mitchell 2023, "cDPO")
+
+    Args:
+        policy_chosen_logps: (B,), log π(y_w|x) in nats, summed over the completion's tokens.
+        policy_rejected_logps: (B,), log π(y_l|x).
+        ref_chosen_logps: (B,), log π_ref(y_w|x), without gradient.
+        ref_rejected_logps: (B,), log π_ref(y_l|x), without gradient.
+        beta: weight of the KL term, > 0; higher stays closer to the reference.
+        label_smoothing: ε in [0, 0.5), the probability that a label is flipped.
+
+    Returns:
+        losses, chosen_rewards, rejected_rewards: each (B,); only the losses carry a gradient.
+
+    Raises:
+        ValueError: shapes differ or are not (B,), a log-prob is NaN, beta ≤ 0, label_smoothing outside [0, 0.5).
+    """
+    check_batch(
+        policy_chosen_logps=policy_chosen_logps,
+        policy_rejected_logps=policy_rejected_logps,
+        ref_chosen_logps=ref_chosen_logps,
+        ref_rejected_logps=ref_rejected_logps,
+    )
+    check_positive(beta=beta)
+    check_fraction(label_smoothing=label_smoothing)
+    chosen_rewards = beta * (policy_chosen_logps - ref_chosen_logps)
+    rejected_rewards = beta * (policy_rejected_logps - ref_rejected_logps)
+    margins = chosen_rewards - rejected_rewards
+    # logsigmoid, not log(sigmoid): sigmoid(-110) is 0 in float32, and its log is -inf
+    losses = -(1 - label_smoothing) * logsigmoid(margins) - label_smoothing * logsigmoid(-margins)
+    return losses, chosen_rewards.detach(), rejected_rewards.detach()
+
+
+def dpo_gradient(
+    policy_chosen_logps: Tensor,
+    policy_rejected_logps: Tensor,
+    ref_chosen_logps: Tensor,
+    ref_rejected_logps: Tensor,
+    beta: float = 0.1,
+) -> tuple[Tensor, Tensor]:
+    """Gradient of each pair's loss (no label smoothing) in the policy's two log-probs, in closed form.
+
+    ∂L/∂log π(y_w|x) = −β σ(−m),   ∂L/∂log π(y_l|x) = +β σ(−m)          (Rafailov et al. 2023, section 4)
+
+    Args:
+        policy_chosen_logps: (B,), log π(y_w|x) in nats.
+        policy_rejected_logps: (B,), log π(y_l|x).
+        ref_chosen_logps: (B,), log π_ref(y_w|x).
+        ref_rejected_logps: (B,), log π_ref(y_l|x).
+        beta: weight of the KL term, > 0.
+
+    Returns:
+        chosen_gradients, rejected_gradients: each (B,).
+
+    Raises:
+        ValueError: shapes differ or are not (B,), a log-prob is NaN, or beta ≤ 0.
+    """
+    _, chosen_rewards, rejected_rewards = dpo_loss(
+        policy_chosen_logps, policy_rejected_logps, ref_chosen_logps, ref_rejected_logps, beta
+    )
+    weights = torch.sigmoid(rejected_rewards - chosen_rewards)  # how wrong the implicit rewards have the pair
+    return -beta * weights, beta * weights
+
+
+def preference_metrics(
+    losses: Tensor,
+    chosen_rewards: Tensor,
+    rejected_rewards: Tensor,
+    policy_chosen_logps: Tensor | None = None,
+    policy_rejected_logps: Tensor | None = None,
+) -> dict[str, float]:
+    """Means over a batch, under the names that TRL logs.
+
+    Args:
+        losses: (B,), per-pair losses.
+        chosen_rewards: (B,), implicit rewards of the chosen completions, in nats times beta.
+        rejected_rewards: (B,), implicit rewards of the rejected completions.
+        policy_chosen_logps: (B,), optional; logged as `logps/chosen`.
+        policy_rejected_logps: (B,), optional; logged as `logps/rejected`.
+
+    Returns:
+        `loss`, `rewards/chosen`, `rewards/rejected`, `rewards/accuracies` (share of pairs with chosen above rejected;
+        a tie counts as wrong, as in TRL), `rewards/margins`, and `logps/*` where given.
+
+    Raises:
+        ValueError: shapes differ or are not (B,), or a value is NaN.
+    """
+    check_batch(losses=losses, chosen_rewards=chosen_rewards, rejected_rewards=rejected_rewards)
+    values = {
+        "loss": losses,
+        "rewards/chosen": chosen_rewards,
+        "rewards/rejected": rejected_rewards,
+        "rewards/accuracies": (chosen_rewards > rejected_rewards).float(),
+        "rewards/margins": chosen_rewards - rejected_rewards,
+    }
+    if policy_chosen_logps is not None:
+        values["logps/chosen"] = policy_chosen_logps
+    if policy_rejected_logps is not None:
+        values["logps/rejected"] = policy_rejected_logps
+    return {name: value.detach().mean().item() for name, value in values.items()}
