@@ -10,19 +10,20 @@ from dpo_lab.checks import check_batch, check_fraction, check_positive
 
 
 def stable_log_sigmoid(margins: Tensor) -> Tensor:
-    """log σ(m) without overflow, for any finite m.
+    """log σ(m) without overflow, for any finite m, and with the right gradient σ(−m).
 
     log σ(m) = −log(1 + e^(−m)) = min(m, 0) − log(1 + e^(−|m|))
 
-    The second form only ever takes the exponential of a number ≤ 0. `torch.nn.functional.logsigmoid` does the same.
+    The last form only ever takes the exponential of a number ≤ 0. `torch.nn.functional.logsigmoid` does the same.
 
     Args:
-        margins: any shape, floating.
+        margins: any shape, floating, in nats.
 
     Returns:
         The same shape and dtype; every entry ≤ 0 and finite.
     """
-    return margins.clamp(max=0) - torch.log1p(torch.exp(-margins.abs()))
+    # minimum, not clamp: at m = 0, where every DPO run starts, clamp's gradient is 1 and not ½
+    return torch.minimum(margins, torch.zeros_like(margins)) - torch.log1p(torch.exp(-margins.abs()))
 
 
 def dpo_loss(

@@ -1,7 +1,30 @@
 """Every figure of the course, one file a topic."""
 
+from dpo_lab.plots.bradley_terry import (
+    draw_comparison,
+    plot_fitted_rewards,
+    plot_likelihood_slices,
+    plot_loss_of_label,
+)
 from dpo_lab.plots.losses import draw_pair_state, plot_label_smoothing, plot_loss_and_gradient
+from dpo_lab.plots.optimum import plot_frontier, plot_implicit_rewards, plot_optimal_policies
 from dpo_lab.plots.style import show
+from dpo_lab.plots.tokens import draw_tokens, plot_length
 from dpo_lab.plots.training import plot_history
 
-__all__ = ["draw_pair_state", "plot_history", "plot_label_smoothing", "plot_loss_and_gradient", "show"]
+__all__ = [
+    "draw_comparison",
+    "draw_pair_state",
+    "draw_tokens",
+    "plot_fitted_rewards",
+    "plot_frontier",
+    "plot_history",
+    "plot_implicit_rewards",
+    "plot_label_smoothing",
+    "plot_length",
+    "plot_likelihood_slices",
+    "plot_loss_and_gradient",
+    "plot_loss_of_label",
+    "plot_optimal_policies",
+    "show",
+]

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dpo_lab.losses import dpo_gradient, dpo_loss
-from dpo_lab.plots.style import ACCENT, GUIDE_LINE, SEQUENCE, label, subplots
+from dpo_lab.plots.style import ACCENT, CHOSEN, GUIDE_LINE, REJECTED, SEQUENCE, label, subplots
 
 GAP = "log-ratio gap δ (nats)"
 
@@ -40,7 +41,7 @@ def plot_loss_and_gradient(betas: Sequence[float], span: float = 40.0) -> Figure
     left.legend()
     for axes in (left, right):
         axes.axvline(0, **GUIDE_LINE)
-    label(left, GAP, "loss of the pair (nats)", "Every curve starts at ln 2")
+    label(left, GAP, "loss of the pair (nats)", "All curves cross at ln 2")
     label(right, GAP, "slope dL/dδ", "At δ = 0 the slope is −β/2")
     return figure
 
@@ -79,10 +80,8 @@ def draw_pair_state(
     return figure
 
 
-def draw_pushes(axes, chosen_ratio: float, rejected_ratio: float, slope: float) -> None:
+def draw_pushes(axes: Axes, chosen_ratio: float, rejected_ratio: float, slope: float) -> None:
     """Both log-ratios as bars, with arrows for the direction and size of a gradient step on each."""
-    from dpo_lab.plots.style import CHOSEN, REJECTED
-
     axes.bar([0, 1], [chosen_ratio, rejected_ratio], color=[CHOSEN, REJECTED], width=0.5, alpha=0.75)
     for x, ratio, push in ((0, chosen_ratio, -slope), (1, rejected_ratio, slope)):
         axes.annotate(

@@ -15,7 +15,8 @@ REJECTED = "#D55E00"
 POLICY = "#009E73"
 REFERENCE = "#666666"
 ACCENT = "#CC79A7"
-SEQUENCE = ("#56B4E9", "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7")
+# for a parameter that varies, such as β: dark to light, and none of the colours above
+SEQUENCE = ("#440154", "#3E4A89", "#26828E", "#35B779", "#9FCB3B", "#D8C51E")
 
 POLICY_LINE = {"color": POLICY, "linestyle": "-", "linewidth": 2.0}
 REFERENCE_LINE = {"color": REFERENCE, "linestyle": "--", "linewidth": 1.5}
@@ -38,16 +39,16 @@ STYLE = {
     "lines.linewidth": 2.0,
     "axes.prop_cycle": plt.cycler(color=SEQUENCE),
 }
+plt.rcParams.update(STYLE)
 
 
 def subplots(
     columns: int = 1, rows: int = 1, width: float = 4.6, height: float = 3.4, **options: Any
 ) -> tuple[Figure, Any]:
     """A figure in the course's style and its axes; `width` and `height` in inches are one panel's."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(
-            rows, columns, figsize=(width * columns, height * rows), layout="constrained", **options
-        )
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(width * columns, height * rows), layout="constrained", **options
+    )
     return figure, axes
 
 
@@ -71,7 +72,6 @@ def png(figure: Figure, alt: str) -> Any:
     from IPython.display import Image
 
     buffer = io.BytesIO()
-    with plt.rc_context(STYLE):
-        figure.savefig(buffer, format="png", dpi=110)
+    figure.savefig(buffer, format="png", dpi=110)
     plt.close(figure)
     return Image(data=buffer.getvalue(), format="png", alt=alt, metadata={"alt": alt})

@@ -1,0 +1,90 @@
+"""`dpo-lab`: the course's commands. Each imports what it needs only when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and run the command.
+
+    Returns:
+        Exit status: 0 when all is well, 1 when the command found something wrong, 130 after Ctrl-C.
+    """
+    options = build_parser().parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    parser = argparse.ArgumentParser(
+        prog="dpo-lab", description="Learn Direct Preference Optimization by building it."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    demo = commands.add_parser(
+        "demo", help="align SmolLM2 on the shipped pairs and compare before with after"
+    )
+    demo.add_argument("--pairs", type=int, default=64, help="how many preference pairs to train on (default: 64)")
+    demo.add_argument("--epochs", type=int, default=1, help="passes over them (default: 1)")
+    demo.add_argument("--seed", type=int, default=0, help="of the batch order (default: 0)")
+    demo.add_argument("--out", default="runs/demo", help="folder for figure and history (default: runs/demo)")
+    demo.set_defaults(run=run_demo)
+
+    check = commands.add_parser("check", help="grade notebooks in the terminal")
+    check.add_argument(
+        "notebooks", nargs="*", metavar="NOTEBOOK", help="notebooks or folders (default: notebooks/)"
+    )
+    check.set_defaults(run=run_check)
+
+    build = commands.add_parser("build", help="build the notebooks from solutions/*.py and the library")
+    build.add_argument(
+        "names", nargs="*", metavar="NAME", help="lessons, e.g. 04_dpo_loss or 04 (default: all)"
+    )
+    build.add_argument(
+        "--check", action="store_true", help="write nothing; fail if a notebook is not up to date"
+    )
+    build.add_argument("--no-execute", action="store_true", help="write the learner's notebooks only")
+    build.set_defaults(run=run_build)
+
+    models = commands.add_parser("models", help="fetch the models that the course uses")
+    models.set_defaults(run=run_models)
+    return parser
+
+
+def run_demo(options: argparse.Namespace) -> int | None:
+    """`dpo-lab demo`."""
+    from dpo_lab.demo import run_demo as demo
+
+    return demo(options)
+
+
+def run_check(options: argparse.Namespace) -> int:
+    """`dpo-lab check`."""
+    from dpo_lab.course.commands import check_command
+
+    return check_command(options.notebooks)
+
+
+def run_build(options: argparse.Namespace) -> int:
+    """`dpo-lab build`."""
+    from dpo_lab.course.commands import build_command
+
+    return build_command(options.names, check=options.check, execute=not options.no_execute)
+
+
+def run_models(options: argparse.Namespace) -> int | None:
+    """`dpo-lab models`."""
+    from dpo_lab.download import models_command
+
+    return models_command()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Figures of token rows: what each token costs, and which tokens count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from dpo_lab.plots.style import CHOSEN, GUIDE_LINE, REJECTED, label, subplots
+
+LIKELY_TO_UNLIKELY = LinearSegmentedColormap.from_list("logprob", ["#FFFFFF", "#9ECAE1", "#08519C"])
+UNLIKELY = 8.0  # nats at which the colour is full
+NOT_COUNTED = "#EBEBEB"
+CELL_WIDTH, CELL_HEIGHT = 0.78, 0.62  # inches
+
+
+def draw_tokens(
+    tokenizer: Any,
+    batch: dict[str, Tensor],
+    logprobs: Tensor,
+    counted: Tensor | None = None,
+    names: Sequence[str] | None = None,
+) -> Figure:
+    """Rows of tokens, a cell each: coloured where it counts, grey where it doesn't, hatched where it is padding.
+
+    Args:
+        tokenizer: turns ids back into text.
+        batch: `input_ids`, `attention_mask`, `completion_mask`, each (R, T), as `encoding.collate_rows` returns them.
+        logprobs: (R, T - 1), of each token given those before it, in nats; written below the token.
+        counted: (R, T), true where a token enters the sum; None counts the completions.
+        names: R labels, written before the rows.
+    """
+    counted = batch["completion_mask"] if counted is None else counted
+    rows, width = batch["input_ids"].shape
+    size = {"width": CELL_WIDTH * width + 1.8, "height": CELL_HEIGHT * rows + 0.35}
+    figure, axes = subplots(**size)
+    for row in range(rows):
+        pieces = [readable(tokenizer, token) for token in batch["input_ids"][row].tolist()]
+        for column, piece in enumerate(pieces):
+            score = None if column == 0 else logprobs[row, column - 1].item()
+            is_padding = not batch["attention_mask"][row, column]
+            draw_cell(axes, column, row, piece, score, bool(counted[row, column]), is_padding)
+    axes.set_xlim(-0.05, width + 0.05)
+    axes.set_ylim(rows + 0.05, -0.05)
+    axes.set_xticks([])
+    axes.set_yticks([row + 0.5 for row in range(rows)], names or [""] * rows)
+    axes.tick_params(length=0)
+    axes.grid(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+    scale = ScalarMappable(Normalize(-UNLIKELY, 0), LIKELY_TO_UNLIKELY.reversed())
+    bar = figure.colorbar(
+        scale, ax=axes, fraction=0.5 / size["width"], aspect=12 * size["height"] / 2.5, pad=0.01
+    )
+    bar.set_label("log-prob (nats)", fontsize=8)
+    bar.set_ticks([-UNLIKELY, 0], labels=[f"≤ −{UNLIKELY:g}", "0"], fontsize=8)
+    return figure
+
+
+def draw_cell(
+    axes: Axes, column: int, row: int, piece: str, score: float | None, is_counted: bool, is_padding: bool
+) -> None:
+    """One token with its log-prob below."""
+    depth = 0.0 if score is None else min(-score / UNLIKELY, 1.0)
+    fill = LIKELY_TO_UNLIKELY(depth) if is_counted else NOT_COUNTED
+    ink = "white" if is_counted and depth > 0.65 else "black" if is_counted else "#6b6b6b"
+    frame = {"facecolor": fill, "edgecolor": "#333333" if is_counted else "#b5b5b5"}
+    hatch = {"hatch": "////"} if is_padding else {}
+    axes.add_patch(Rectangle((column + 0.03, row + 0.05), 0.94, 0.9, linewidth=1.0, **frame, **hatch))
+    backdrop = {"bbox": {"facecolor": fill, "edgecolor": "none", "pad": 0.6}} if is_padding else {}
+    text = {"ha": "center", "va": "center", "color": ink, **backdrop}
+    axes.text(column + 0.5, row + 0.34, piece, fontsize=8.5 if len(piece) < 9 else 6.5, **text)
+    axes.text(
+        column + 0.5,
+        row + 0.74,
+        "" if score is None else f"{score:.2f}".replace("-", "−"),
+        fontsize=7.5,
+        **text,
+    )
+
+
+def readable(tokenizer: Any, token: int, longest: int = 12) -> str:
+    """A token's text, its spaces and line breaks made visible; a special token's name in short."""
+    text = tokenizer.decode([token]).replace(" ", "·").replace("\n", "↵")
+    text = text.replace("<|im_end|>", "‹im_end›").replace("<|im_start|>", "‹im_start›")
+    return text.replace("$", r"\$") if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def plot_length(lengths: Tensor, ref_logps: Tensor, policy_logps: Tensor, is_chosen: Tensor) -> Figure:
+    """What grows with a completion's length: its sum does, its mean hardly, its log-ratio in spread.
+
+    Args:
+        lengths: (N,) completion tokens.
+        ref_logps, policy_logps: (N,) sums, in nats, before and after training.
+        is_chosen: (N,) bool, sets the colour.
+    """
+    figure, panels = subplots(columns=3, width=3.9)
+    jitter = (torch.rand(len(lengths), generator=torch.Generator().manual_seed(0)) - 0.5) * 0.6
+    values = (ref_logps, ref_logps / lengths, policy_logps - ref_logps)
+    for axes, value in zip(panels, values, strict=True):
+        for name, rows, color in (("chosen", is_chosen, CHOSEN), ("rejected", ~is_chosen, REJECTED)):
+            axes.plot(
+                (lengths + jitter)[rows], value[rows], "o", color=color, markersize=3, alpha=0.5, label=name
+            )
+        axes.axhline(0, **GUIDE_LINE)
+    panels[0].legend()
+    length = "completion length (tokens)"
+    label(panels[0], length, "log π_ref(y|x) (nats)", "Sum: lower for longer")
+    label(panels[1], length, "mean log-prob (nats per token)", "Mean: about level")
+    label(panels[2], length, "log π − log π_ref (nats)", "Log-ratio: fans out")
+    return figure

@@ -1,0 +1,344 @@
+"""How good people get lesson 04 wrong: each function is a real slip, each hint what a colleague would say."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import logsigmoid
+
+from dpo_lab.course import Mistake
+
+
+def log_of_sigmoid(margins):
+    return torch.log(torch.sigmoid(margins))
+
+
+def without_the_guard(margins):
+    return -torch.log1p(torch.exp(-margins))
+
+
+def sign_of_the_exponent(margins):
+    return -torch.log1p(torch.exp(margins))
+
+
+def clamped_sigmoid(margins):
+    return torch.log(torch.sigmoid(margins).clamp(min=1e-7))
+
+
+def absolute_value_lost(margins):
+    return torch.minimum(margins, torch.zeros_like(margins)) - torch.log1p(torch.exp(-margins))
+
+
+def clamp_for_minimum(margins):
+    return margins.clamp(max=0) - torch.log1p(torch.exp(-margins.abs()))
+
+
+def finish(losses, chosen, rejected):
+    return losses, chosen.detach(), rejected.detach()
+
+
+def dpo(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0, margin=None, scale=1.0):
+    """The right answer with one part exchanged: what most of the slips below have in common."""
+    margins = beta * ((pc - rc) - (pr - rr)) if margin is None else margin
+    losses = -(1 - label_smoothing) * logsigmoid(margins) - label_smoothing * logsigmoid(-margins)
+    return finish(scale * losses, beta * (pc - rc), beta * (pr - rr))
+
+
+def pair_swapped(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    return dpo(pc, pr, rc, rr, beta, label_smoothing, margin=beta * ((pr - rr) - (pc - rc)))
+
+
+def reference_forgotten(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    return dpo(pc, pr, rc, rr, beta, label_smoothing, margin=beta * (pc - pr))
+
+
+def reference_added(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    return dpo(pc, pr, rc, rr, beta, label_smoothing, margin=beta * ((pc - pr) + (rc - rr)))
+
+
+def beta_forgotten(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    return dpo(pc, pr, rc, rr, beta, label_smoothing, margin=(pc - rc) - (pr - rr))
+
+
+def beta_outside(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    return dpo(pc, pr, rc, rr, beta, label_smoothing, margin=(pc - rc) - (pr - rr), scale=beta)
+
+
+def sign_lost(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    return dpo(pc, pr, rc, rr, beta, label_smoothing, scale=-1.0)
+
+
+def averaged(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    losses, chosen, rejected = dpo(pc, pr, rc, rr, beta, label_smoothing)
+    return losses.mean(), chosen, rejected
+
+
+def rewards_without_beta(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    losses, *_ = dpo(pc, pr, rc, rr, beta, label_smoothing)
+    return finish(losses, pc - rc, pr - rr)
+
+
+def rewards_not_detached(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    losses, *_ = dpo(pc, pr, rc, rr, beta, label_smoothing)
+    return losses, beta * (pc - rc), beta * (pr - rr)
+
+
+def smoothing_ignored(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    return dpo(pc, pr, rc, rr, beta)
+
+
+def smoothing_swapped(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    return dpo(pc, pr, rc, rr, beta, 1 - label_smoothing)
+
+
+def unstable(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    margins = beta * ((pc - rc) - (pr - rr))
+    losses = -(1 - label_smoothing) * torch.log(torch.sigmoid(margins))
+    if label_smoothing:
+        losses = losses - label_smoothing * torch.log(torch.sigmoid(-margins))
+    return finish(losses, beta * (pc - rc), beta * (pr - rr))
+
+
+def log_ratios_detached(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    chosen, rejected = (beta * (pc - rc)).detach(), (beta * (pr - rr)).detach()
+    return dpo(pc, pr, rc, rr, beta, label_smoothing, margin=chosen - rejected)
+
+
+def gradient(pc, pr, rc, rr, beta, weight, factor=1.0):
+    return -factor * beta * weight, factor * beta * weight
+
+
+def wrong_side_weight(pc, pr, rc, rr, beta=0.1):
+    return gradient(pc, pr, rc, rr, beta, torch.sigmoid(beta * ((pc - rc) - (pr - rr))))
+
+
+def ascent_direction(pc, pr, rc, rr, beta=0.1):
+    return gradient(pc, pr, rc, rr, beta, torch.sigmoid(-beta * ((pc - rc) - (pr - rr))), factor=-1.0)
+
+
+def inner_derivative_forgotten(pc, pr, rc, rr, beta=0.1):
+    return gradient(pc, pr, rc, rr, 1.0, torch.sigmoid(-beta * ((pc - rc) - (pr - rr))))
+
+
+def same_sign_for_both(pc, pr, rc, rr, beta=0.1):
+    weight = torch.sigmoid(-beta * ((pc - rc) - (pr - rr)))
+    return -beta * weight, -beta * weight
+
+
+def weight_without_reference(pc, pr, rc, rr, beta=0.1):
+    return gradient(pc, pr, rc, rr, beta, torch.sigmoid(-beta * (pc - pr)))
+
+
+def weight_without_beta(pc, pr, rc, rr, beta=0.1):
+    return gradient(pc, pr, rc, rr, beta, torch.sigmoid(-((pc - rc) - (pr - rr))))
+
+
+def mean_over_the_batch(pc, pr, rc, rr, beta=0.1):
+    return gradient(pc, pr, rc, rr, beta, torch.sigmoid(-beta * ((pc - rc) - (pr - rr))), factor=1 / len(pc))
+
+
+def metrics(losses, chosen, rejected, pc=None, pr=None, **changed):
+    values = {
+        "loss": losses.mean(),
+        "rewards/chosen": chosen.mean(),
+        "rewards/rejected": rejected.mean(),
+        "rewards/accuracies": (chosen > rejected).float().mean(),
+        "rewards/margins": (chosen - rejected).mean(),
+    }
+    if pc is not None:
+        values["logps/chosen"] = pc.mean()
+    if pr is not None:
+        values["logps/rejected"] = pr.mean()
+    values.update(changed)
+    return {name: float(value) for name, value in values.items()}
+
+
+def tie_counts_as_right(
+    losses, chosen_rewards, rejected_rewards, policy_chosen_logps=None, policy_rejected_logps=None
+):
+    right = (chosen_rewards >= rejected_rewards).float().mean()
+    given = (losses, chosen_rewards, rejected_rewards, policy_chosen_logps, policy_rejected_logps)
+    return metrics(*given, **{"rewards/accuracies": right})
+
+
+def accuracy_from_positive_rewards(
+    losses, chosen_rewards, rejected_rewards, policy_chosen_logps=None, policy_rejected_logps=None
+):
+    right = (chosen_rewards > 0).float().mean()
+    given = (losses, chosen_rewards, rejected_rewards, policy_chosen_logps, policy_rejected_logps)
+    return metrics(*given, **{"rewards/accuracies": right})
+
+
+def margin_of_logps(losses, chosen_rewards, rejected_rewards, policy_chosen_logps=None, policy_rejected_logps=None):
+    given = (losses, chosen_rewards, rejected_rewards, policy_chosen_logps, policy_rejected_logps)
+    if policy_chosen_logps is None or policy_rejected_logps is None:
+        return metrics(*given)
+    return metrics(*given, **{"rewards/margins": (policy_chosen_logps - policy_rejected_logps).mean()})
+
+
+def accuracy_of_the_mean(losses, chosen_rewards, rejected_rewards, policy_chosen_logps=None, policy_rejected_logps=None):
+    right = (chosen_rewards.mean() > rejected_rewards.mean()).float()
+    given = (losses, chosen_rewards, rejected_rewards, policy_chosen_logps, policy_rejected_logps)
+    return metrics(*given, **{"rewards/accuracies": right})
+
+
+def absolute_margin(losses, chosen_rewards, rejected_rewards, policy_chosen_logps=None, policy_rejected_logps=None):
+    margin = (chosen_rewards - rejected_rewards).abs().mean()
+    given = (losses, chosen_rewards, rejected_rewards, policy_chosen_logps, policy_rejected_logps)
+    return metrics(*given, **{"rewards/margins": margin})
+
+
+def summed_loss(losses, chosen_rewards, rejected_rewards, policy_chosen_logps=None, policy_rejected_logps=None):
+    given = (losses, chosen_rewards, rejected_rewards, policy_chosen_logps, policy_rejected_logps)
+    return metrics(*given, loss=losses.sum())
+
+
+MISTAKES = {
+    "stable_log_sigmoid": [
+        Mistake(
+            "log of sigmoid",
+            "For a very negative margin the sigmoid underflows to 0 before the log sees it. Work with the second form of "
+            "the formula, which never leaves log space.",
+            log_of_sigmoid,
+        ),
+        Mistake(
+            "exponential overflows",
+            "exp(−m) is inf for m below about −88 in float32. Only ever take the exponential of −|m|.",
+            without_the_guard,
+        ),
+        Mistake(
+            "sign in the exponent",
+            "You computed log σ(−m). The exponent of σ(m) = 1 / (1 + exp(−m)) has a minus.",
+            sign_of_the_exponent,
+        ),
+        Mistake(
+            "clamped sigmoid",
+            "A clamp under the log hides the inf, but the value stops at log(1e-7) and the gradient below it is 0: the "
+            "pairs that are most wrong would stop learning.",
+            clamped_sigmoid,
+        ),
+        Mistake(
+            "absolute value lost",
+            "You took min(m, 0) out, so what is left under the logarithm is exp(−|m|), for both signs of m.",
+            absolute_value_lost,
+        ),
+        Mistake(
+            "clamp for minimum",
+            "The values are right, the gradient at m = 0 is not: `clamp(max=0)` gives it all to m, so it is 1 where it "
+            "should be ½, and every DPO run starts at m = 0. `torch.minimum(margins, torch.zeros_like(margins))` shares it.",
+            clamp_for_minimum,
+        ),
+    ],
+    "dpo_loss": [
+        Mistake(
+            "pair swapped",
+            "This is the loss that makes the rejected completion win. The margin is chosen minus rejected.",
+            pair_swapped,
+        ),
+        Mistake(
+            "reference forgotten",
+            "This is the loss without the reference model. Each reward is β(log π − log π_ref), for both completions.",
+            reference_forgotten,
+        ),
+        Mistake(
+            "reference added",
+            "The reference's log-probs enter with the wrong sign: a reward is policy minus reference.",
+            reference_added,
+        ),
+        Mistake("beta forgotten", "The margin is β times the log-ratio gap; your β never enters the loss.", beta_forgotten),
+        Mistake(
+            "beta outside the log-sigmoid",
+            "β multiplies the gap inside the log-sigmoid. Outside, it only rescales the loss and with it the learning rate.",
+            beta_outside,
+        ),
+        Mistake("sign lost", "A log-likelihood is maximised, a loss is minimised: there is a minus in front.", sign_lost),
+        Mistake("mean taken", "Return one loss per pair, shape (B,). Whoever trains takes the mean.", averaged),
+        Mistake(
+            "rewards without beta",
+            "The loss is right, the rewards are not: an implicit reward is β times the log-ratio.",
+            rewards_without_beta,
+        ),
+        Mistake(
+            "rewards carry a gradient",
+            "The rewards are for looking at. Detach them, or a metric that is logged keeps the whole graph in memory.",
+            rewards_not_detached,
+        ),
+        Mistake(
+            "label smoothing ignored",
+            "Right for ε = 0. With ε > 0 a part ε of the weight goes to the flipped pair, log σ(−m).",
+            smoothing_ignored,
+        ),
+        Mistake(
+            "label smoothing swapped",
+            "The weights are the wrong way round: 1 − ε on log σ(m), ε on log σ(−m).",
+            smoothing_swapped,
+        ),
+        Mistake(
+            "log of sigmoid",
+            "Right for small margins, inf for a pair that is badly wrong. Use logsigmoid.",
+            unstable,
+        ),
+        Mistake(
+            "gradient cut",
+            "The value is right but no gradient reaches the policy. Detach what you return as rewards, not what the loss "
+            "is computed from.",
+            log_ratios_detached,
+        ),
+    ],
+    "dpo_gradient": [
+        Mistake(
+            "weight on the wrong side",
+            "Your weight grows as the pair gets more right. It is σ(−m): near 1 for a pair the rewards have the wrong way.",
+            wrong_side_weight,
+        ),
+        Mistake(
+            "ascent direction",
+            "This is the direction of the step, −∂L. The gradient of the loss in the chosen log-prob is negative.",
+            ascent_direction,
+        ),
+        Mistake(
+            "inner derivative forgotten",
+            "The chain rule has one more factor: ∂m/∂log π(y_w|x) = β.",
+            inner_derivative_forgotten,
+        ),
+        Mistake(
+            "same sign for both",
+            "The margin falls when the rejected log-prob rises, so its gradient has the opposite sign.",
+            same_sign_for_both,
+        ),
+        Mistake(
+            "weight without the reference",
+            "The weight depends on the implicit rewards, and those subtract the reference's log-probs.",
+            weight_without_reference,
+        ),
+        Mistake(
+            "weight without beta",
+            "The β in front is there, but the margin inside σ(−m) needs it too: m = β(log-ratio gap).",
+            weight_without_beta,
+        ),
+        Mistake("divided by the batch", "The gradient of each pair's own loss: no mean over the batch.", mean_over_the_batch),
+    ],
+    "preference_metrics": [
+        Mistake(
+            "tie counts as right",
+            "A tie is no success: at the first step every pair ties and the accuracy is 0. Compare with >, not >=.",
+            tie_counts_as_right,
+        ),
+        Mistake(
+            "accuracy from positive rewards",
+            "A pair is right when its chosen reward is above its rejected one, whatever their signs.",
+            accuracy_from_positive_rewards,
+        ),
+        Mistake(
+            "margin of log-probs",
+            "The margin is between implicit rewards. The difference of the policy's log-probs forgets the reference and β.",
+            margin_of_logps,
+        ),
+        Mistake(
+            "accuracy of the mean",
+            "Compare pair by pair, then take the mean: accuracy is a share of pairs.",
+            accuracy_of_the_mean,
+        ),
+        Mistake("absolute margin", "A margin has a sign: a pair that is the wrong way round counts below 0.", absolute_margin),
+        Mistake("loss summed", "Every entry is a mean over the batch, the loss too.", summed_loss),
+    ],
+}
