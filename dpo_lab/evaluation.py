@@ -65,6 +65,25 @@ def bootstrap_interval(
     return Interval(data.mean().item(), low, high)
 
 
+def win_rate(policy_rewards: Tensor, reference_rewards: Tensor) -> float:
+    """How often the policy's completion beats the reference's for the same prompt.
+
+    Args:
+        policy_rewards: (N,), a judge's score of the policy's completion for each of N prompts; higher is better.
+        reference_rewards: (N,), the scores of the reference's completions for the same prompts.
+
+    Returns:
+        A number from 0 to 1: each win counts 1, each tie one half, so that a policy against itself gets 0.5.
+
+    Raises:
+        ValueError: shapes differ or are not (N,), or a score is NaN.
+    """
+    check_batch(policy_rewards=policy_rewards, reference_rewards=reference_rewards)
+    wins = policy_rewards > reference_rewards
+    ties = policy_rewards == reference_rewards
+    return (wins.double() + 0.5 * ties.double()).mean().item()
+
+
 def kl_estimate(policy_logps: Tensor, ref_logps: Tensor) -> Tensor:
     """Monte-Carlo estimate of KL(π ‖ π_ref), in nats a completion.
 

@@ -86,7 +86,9 @@ class Lab:
         """Another policy as it was before any training: the start of the next experiment."""
         return load_policy(self.tier, device=self.policy.device)
 
-    def measure(self, policy: Policy, samples: int, seed: int = 0, progress: str | None = None) -> Measurement:
+    def measure(
+        self, policy: Policy, samples: int, seed: int = 0, progress: str | None = None
+    ) -> Measurement:
         """Sample a policy on the held-out prompts and score what it wrote.
 
         Args:
@@ -108,7 +110,9 @@ class Lab:
             measurement: its samples. Empty texts are left out: there is nothing to encode in them.
             samples: take the first so many; None takes all.
         """
-        said = [(x, y) for x, y in zip(measurement.prompts, measurement.texts, strict=True) if y.strip()][:samples]
+        said = [(x, y) for x, y in zip(measurement.prompts, measurement.texts, strict=True) if y.strip()][
+            :samples
+        ]
         prompts, texts = [x for x, _ in said], [y for _, y in said]
         policy_logps = score_completions(policy, prompts, texts)
         return kl_estimate(policy_logps, score_completions(self.reference, prompts, texts)).item()

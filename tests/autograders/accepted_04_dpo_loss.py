@@ -7,7 +7,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, so
 
 
 def by_softplus(margins):
-    return -softplus(-margins, threshold=200)
+    return -softplus(-margins)
 
 
 def by_torch(margins):
@@ -26,7 +26,14 @@ def by_cross_entropy(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
         return losses, beta * (pc - rc), beta * (pr - rr)
 
 
-def by_a_loop(policy_chosen_logps, policy_rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=0.1, label_smoothing=0.0):
+def by_a_loop(
+    policy_chosen_logps,
+    policy_rejected_logps,
+    ref_chosen_logps,
+    ref_rejected_logps,
+    beta=0.1,
+    label_smoothing=0.0,
+):
     losses, chosen, rejected = [], [], []
     rows = zip(policy_chosen_logps, policy_rejected_logps, ref_chosen_logps, ref_rejected_logps, strict=True)
     for pc, pr, rc, rr in rows:
@@ -62,7 +69,9 @@ def gradient_by_the_logistic(pc, pr, rc, rr, beta=0.1):
 
 
 def metrics_by_stack(losses, chosen, rejected, policy_chosen=None, policy_rejected=None):
-    table = torch.stack([losses, chosen, rejected, (chosen > rejected).to(losses), chosen - rejected]).mean(dim=1)
+    table = torch.stack([losses, chosen, rejected, (chosen > rejected).to(losses), chosen - rejected]).mean(
+        dim=1
+    )
     names = ["loss", "rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins"]
     found = dict(zip(names, table.tolist(), strict=True))
     if policy_chosen is not None:

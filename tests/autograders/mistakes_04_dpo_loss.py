@@ -86,8 +86,9 @@ def smoothing_ignored(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
     return dpo(pc, pr, rc, rr, beta)
 
 
-def smoothing_swapped(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
-    return dpo(pc, pr, rc, rr, beta, 1 - label_smoothing)
+def smoothing_added(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    losses, chosen, rejected = dpo(pc, pr, rc, rr, beta)
+    return losses - label_smoothing * logsigmoid(rejected - chosen), chosen, rejected
 
 
 def unstable(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
@@ -168,26 +169,34 @@ def accuracy_from_positive_rewards(
     return metrics(*given, **{"rewards/accuracies": right})
 
 
-def margin_of_logps(losses, chosen_rewards, rejected_rewards, policy_chosen_logps=None, policy_rejected_logps=None):
+def margin_of_logps(
+    losses, chosen_rewards, rejected_rewards, policy_chosen_logps=None, policy_rejected_logps=None
+):
     given = (losses, chosen_rewards, rejected_rewards, policy_chosen_logps, policy_rejected_logps)
     if policy_chosen_logps is None or policy_rejected_logps is None:
         return metrics(*given)
     return metrics(*given, **{"rewards/margins": (policy_chosen_logps - policy_rejected_logps).mean()})
 
 
-def accuracy_of_the_mean(losses, chosen_rewards, rejected_rewards, policy_chosen_logps=None, policy_rejected_logps=None):
+def accuracy_of_the_mean(
+    losses, chosen_rewards, rejected_rewards, policy_chosen_logps=None, policy_rejected_logps=None
+):
     right = (chosen_rewards.mean() > rejected_rewards.mean()).float()
     given = (losses, chosen_rewards, rejected_rewards, policy_chosen_logps, policy_rejected_logps)
     return metrics(*given, **{"rewards/accuracies": right})
 
 
-def absolute_margin(losses, chosen_rewards, rejected_rewards, policy_chosen_logps=None, policy_rejected_logps=None):
+def absolute_margin(
+    losses, chosen_rewards, rejected_rewards, policy_chosen_logps=None, policy_rejected_logps=None
+):
     margin = (chosen_rewards - rejected_rewards).abs().mean()
     given = (losses, chosen_rewards, rejected_rewards, policy_chosen_logps, policy_rejected_logps)
     return metrics(*given, **{"rewards/margins": margin})
 
 
-def summed_loss(losses, chosen_rewards, rejected_rewards, policy_chosen_logps=None, policy_rejected_logps=None):
+def summed_loss(
+    losses, chosen_rewards, rejected_rewards, policy_chosen_logps=None, policy_rejected_logps=None
+):
     given = (losses, chosen_rewards, rejected_rewards, policy_chosen_logps, policy_rejected_logps)
     return metrics(*given, loss=losses.sum())
 
@@ -244,14 +253,24 @@ MISTAKES = {
             "The reference's log-probs enter with the wrong sign: a reward is policy minus reference.",
             reference_added,
         ),
-        Mistake("beta forgotten", "The margin is β times the log-ratio gap; your β never enters the loss.", beta_forgotten),
+        Mistake(
+            "beta forgotten",
+            "The margin is β times the log-ratio gap; your β never enters the loss.",
+            beta_forgotten,
+        ),
         Mistake(
             "beta outside the log-sigmoid",
             "β multiplies the gap inside the log-sigmoid. Outside, it only rescales the loss and with it the learning rate.",
             beta_outside,
         ),
-        Mistake("sign lost", "A log-likelihood is maximised, a loss is minimised: there is a minus in front.", sign_lost),
-        Mistake("mean taken", "Return one loss per pair, shape (B,). Whoever trains takes the mean.", averaged),
+        Mistake(
+            "sign lost",
+            "A log-likelihood is maximised, a loss is minimised: there is a minus in front.",
+            sign_lost,
+        ),
+        Mistake(
+            "mean taken", "Return one loss per pair, shape (B,). Whoever trains takes the mean.", averaged
+        ),
         Mistake(
             "rewards without beta",
             "The loss is right, the rewards are not: an implicit reward is β times the log-ratio.",
@@ -268,9 +287,9 @@ MISTAKES = {
             smoothing_ignored,
         ),
         Mistake(
-            "label smoothing swapped",
-            "The weights are the wrong way round: 1 − ε on log σ(m), ε on log σ(−m).",
-            smoothing_swapped,
+            "label smoothing added",
+            "The two weights must add up to 1: what the flipped label gets, ε, is taken from the given one, 1 − ε.",
+            smoothing_added,
         ),
         Mistake(
             "log of sigmoid",
@@ -315,7 +334,11 @@ MISTAKES = {
             "The β in front is there, but the margin inside σ(−m) needs it too: m = β(log-ratio gap).",
             weight_without_beta,
         ),
-        Mistake("divided by the batch", "The gradient of each pair's own loss: no mean over the batch.", mean_over_the_batch),
+        Mistake(
+            "divided by the batch",
+            "The gradient of each pair's own loss: no mean over the batch.",
+            mean_over_the_batch,
+        ),
     ],
     "preference_metrics": [
         Mistake(
@@ -338,7 +361,11 @@ MISTAKES = {
             "Compare pair by pair, then take the mean: accuracy is a share of pairs.",
             accuracy_of_the_mean,
         ),
-        Mistake("absolute margin", "A margin has a sign: a pair that is the wrong way round counts below 0.", absolute_margin),
+        Mistake(
+            "absolute margin",
+            "A margin has a sign: a pair that is the wrong way round counts below 0.",
+            absolute_margin,
+        ),
         Mistake("loss summed", "Every entry is a mean over the batch, the loss too.", summed_loss),
     ],
 }
