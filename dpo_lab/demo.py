@@ -79,7 +79,7 @@ def save(result: DemoResult, history: History, folder: Path) -> None:
     """Write `history.jsonl`, `result.json` and `before_after.png`."""
     history.save(folder / "history.jsonl")
     (folder / "result.json").write_text(
-        json.dumps(asdict(result), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        json.dumps(asdict(result), ensure_ascii=False) + "\n", encoding="utf-8"
     )
     label = "true reward (VADER, −1 to 1)"
     plot_alignment(result.before.rewards, result.after.rewards, history, label, -1, 1).savefig(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dpo_lab.checks import check_batch
-from dpo_lab.encoding import Messages, collate_rows, encode_pair
+from dpo_lab.encoding import Encoded, Messages, collate_rows, encode_pair
 from dpo_lab.logprobs import completion_logprobs
 from dpo_lab.loop import split
 from dpo_lab.policies import Policy
@@ -104,16 +104,32 @@ def kl_estimate(policy_logps: Tensor, ref_logps: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def score_completions(
-    policy: Policy, prompts: Sequence[str | Messages], completions: Sequence[str], batch_size: int = 64
-) -> Tensor:
+def score_rows(policy: Policy, rows: Sequence[Encoded], batch_size: int = 64) -> Tensor:
+    """log π(y|x) of encoded rows, in nats: the sum over their completion tokens.
+
+    Args:
+        policy: any policy or reference; evaluated with dropout off.
+        rows: N encoded prompts with completions.
+        batch_size: rows a forward pass.
+
+    Returns:
+        (N,) float32 on the CPU.
+    """
+    policy.model.eval()
+    parts = [
+        completion_logprobs(policy.model, to_device(collate_rows(part, policy.tokenizer.pad_token_id), policy.model))
+        for part in split(list(rows), batch_size)
+    ]
+    return torch.cat(parts).cpu()
+
+
+def score_completions(policy: Policy, prompts: Sequence[str | Messages], completions: Sequence[str]) -> Tensor:
     """log π(y|x) of given texts, in nats, EOS included.
 
     Args:
         policy: any policy or reference.
         prompts: N prompts, text or chat messages.
         completions: N texts, one a prompt.
-        batch_size: rows a forward pass.
 
     Returns:
         (N,) float32 on the CPU.
@@ -122,18 +138,8 @@ def score_completions(
         ValueError: lengths differ, or a completion is empty.
     """
     if len(prompts) != len(completions):
-        raise ValueError(
-            f"need one completion a prompt, got {len(prompts)} prompts, {len(completions)} completions"
-        )
-    rows = [encode_pair(policy.tokenizer, x, y) for x, y in zip(prompts, completions, strict=True)]
-    policy.model.eval()
-    parts = [
-        completion_logprobs(
-            policy.model, to_device(collate_rows(part, policy.tokenizer.pad_token_id), policy.model)
-        )
-        for part in split(rows, batch_size)
-    ]
-    return torch.cat(parts).cpu()
+        raise ValueError(f"need one completion a prompt, got {len(prompts)} prompts, {len(completions)} completions")
+    return score_rows(policy, [encode_pair(policy.tokenizer, x, y) for x, y in zip(prompts, completions, strict=True)])
 
 
 def pair_accuracies(

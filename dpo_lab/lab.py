@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from dpo_lab.encoding import Messages
-from dpo_lab.evaluation import Interval, bootstrap_interval, kl_estimate, score_completions
+from dpo_lab.encoding import Encoded, Messages, encode_prompt
+from dpo_lab.evaluation import Interval, bootstrap_interval, kl_estimate, score_rows
 from dpo_lab.policies import Policy, best_device, frozen_reference, load_policy
 from dpo_lab.preferences import load_pairs
-from dpo_lab.sampling import sample
+from dpo_lab.sampling import sample_ids
 from dpo_lab.trainer import DPOConfig
 from dpo_lab.worlds import everyday, review
 
@@ -26,12 +26,14 @@ class Measurement:
 
     Attributes:
         prompts: N prompts, held-out items in turn.
-        texts: N completions, one a prompt, sampled at temperature 1.
+        token_ids: N completions, one a prompt, sampled at temperature 1; the last id is EOS where it finished.
+        texts: the same completions as text.
         rewards: N true rewards.
         reward: their mean with its 95 % bootstrap interval.
     """
 
     prompts: list[str | Messages]
+    token_ids: list[list[int]]
     texts: list[str]
     rewards: list[float]
     reward: Interval
@@ -98,24 +100,29 @@ class Lab:
             progress: label of a progress bar; None shows none.
         """
         prompts = [self.heldout_prompts[i % len(self.heldout_prompts)] for i in range(samples)]
-        texts = sample(policy, prompts, max_new_tokens=self.max_new_tokens, seed=seed, progress=progress)
+        ids = sample_ids(policy, prompts, max_new_tokens=self.max_new_tokens, seed=seed, progress=progress)
+        texts = [policy.tokenizer.decode(row, skip_special_tokens=True) for row in ids]
         rewards = [self.true_reward(text) for text in texts]
-        return Measurement(prompts, texts, rewards, bootstrap_interval(rewards))
+        return Measurement(prompts, ids, texts, rewards, bootstrap_interval(rewards))
 
     def kl(self, policy: Policy, measurement: Measurement, samples: int | None = None) -> float:
         """Estimate KL(policy ‖ reference), in nats a completion, on what the policy itself wrote.
 
+        Scored are the very tokens that were sampled, so a completion cut at `max_new_tokens` gets no EOS that it never
+        had.
+
         Args:
             policy: the one that `measurement` is of: samples of another policy would estimate something else.
-            measurement: its samples. Empty texts are left out: there is nothing to encode in them.
+            measurement: its samples.
             samples: take the first so many; None takes all.
         """
-        said = [(x, y) for x, y in zip(measurement.prompts, measurement.texts, strict=True) if y.strip()][
-            :samples
-        ]
-        prompts, texts = [x for x, _ in said], [y for _, y in said]
-        policy_logps = score_completions(policy, prompts, texts)
-        return kl_estimate(policy_logps, score_completions(self.reference, prompts, texts)).item()
+        sampled = list(zip(measurement.prompts, measurement.token_ids, strict=True))[:samples]
+        rows = []
+        for prompt, completion_ids in sampled:
+            prompt_ids = encode_prompt(policy.tokenizer, prompt)
+            mask = [False] * len(prompt_ids) + [True] * len(completion_ids)
+            rows.append(Encoded([*prompt_ids, *completion_ids], mask))
+        return kl_estimate(score_rows(policy, rows), score_rows(self.reference, rows)).item()
 
 
 def tiny_parts() -> dict[str, Any]:
@@ -125,7 +132,7 @@ def tiny_parts() -> dict[str, Any]:
         "heldout_pairs": load_pairs("review_heldout"),
         "heldout_prompts": review.prompts("heldout"),
         "true_reward": review.true_reward,
-        "max_new_tokens": 48,
+        "max_new_tokens": 80,
         "config": DPOConfig(beta=0.1, lr=3e-4, epochs=2, batch_size=64),
     }
 
