@@ -45,34 +45,56 @@ def bradley_terry_loss(chosen_rewards: Tensor, rejected_rewards: Tensor) -> Tens
     return -logsigmoid(chosen_rewards - rejected_rewards)
 
 
+def play_tournament(rewards: Tensor, games: int, seed: int = 0) -> Tensor:
+    """A table of wins in which every player meets every other one `games` times, decided by Bradley-Terry.
+
+    Args:
+        rewards: (N,), the players' true rewards.
+        games: games of each pair of players.
+        seed: the same seed gives the same table. The first games of a longer tournament are those of a shorter one.
+
+    Returns:
+        (N, N) float64, `wins[i, j]` is how often i beat j; the diagonal is 0.
+
+    Raises:
+        ValueError: `games` is below 1.
+    """
+    if games < 1:
+        raise ValueError(f"games must be >= 1, got {games}")
+    size = len(rewards)
+    generator = torch.Generator().manual_seed(seed)
+    draws = torch.rand(games, size, size, generator=generator, dtype=torch.float64)
+    first_wins = (draws < torch.sigmoid(rewards[:, None] - rewards[None, :])).double().sum(dim=0)
+    wins = first_wins.triu(diagonal=1)  # each pair is drawn once, by its first player
+    return wins + (games - first_wins).triu(diagonal=1).T
+
+
 def fit_bradley_terry(wins: Tensor, iterations: int = 10_000, tolerance: float = 1e-10) -> Tensor:
     """Maximum-likelihood rewards from a table of wins.
 
-    Zermelo's iteration with Newman's faster update (Newman 2023, eq. 27), s_i = exp(r_i):
+    With strengths s_i = exp(r_i), repeat for all players at once (Zermelo 1929; Hunter 2004, eq. 3):
 
-        s_i ← Σ_j w_ij s_j / (s_i + s_j)  /  Σ_j w_ji / (s_i + s_j)
+        s_i ← Σ_j w_ij  /  Σ_{j≠i} (w_ij + w_ji) / (s_i + s_j)
 
     Args:
         wins: (N, N), `wins[i, j]` is how often i beat j; the diagonal is ignored.
-        iterations: at most so many sweeps.
-        tolerance: stop when no reward moves by more.
+        iterations: at most so many sweeps over all players.
+        tolerance: stop after the first sweep that moves no reward by as much as this.
 
     Returns:
         (N,) float64 rewards with mean zero: Bradley-Terry sees only differences.
 
     Raises:
         ValueError: `wins` is not square or has negative entries, or the players split into two groups of which one
-            never beat the other: the likelihood then has no maximum.
-        RuntimeError: no convergence within `iterations`.
+            never beat the other: the likelihood then has no maximum. `check_wins` raises both.
+        RuntimeError: no such sweep within `iterations`.
     """
     wins = check_wins(wins)
+    games = wins + wins.T
     rewards = torch.zeros(len(wins), dtype=torch.float64)
     for _ in range(iterations):
         strengths = rewards.exp()
-        pooled = strengths[:, None] + strengths[None, :]
-        won = (wins * strengths[None, :] / pooled).sum(dim=1)
-        lost = (wins.T / pooled).sum(dim=1)
-        updated = (won / lost).log()
+        updated = (wins.sum(dim=1) / (games / (strengths[:, None] + strengths[None, :])).sum(dim=1)).log()
         updated = updated - updated.mean()
         if (updated - rewards).abs().max() < tolerance:
             return updated
@@ -82,8 +104,11 @@ def fit_bradley_terry(wins: Tensor, iterations: int = 10_000, tolerance: float =
 
 def check_wins(wins: Tensor) -> Tensor:
     """A float64 copy of a win table without its diagonal; ValueError if Bradley-Terry can't be fitted to it."""
-    if wins.ndim != 2 or wins.shape[0] != wins.shape[1] or (wins < 0).any():
-        raise ValueError(f"wins must be a square table of counts >= 0, got shape {tuple(wins.shape)}")
+    square = wins.ndim == 2 and wins.shape[0] == wins.shape[1] >= 2
+    if not square or not (wins >= 0).all() or wins.isinf().any():
+        raise ValueError(
+            f"wins must be a square table of finite counts >= 0 of two players or more, got shape {tuple(wins.shape)}"
+        )
     table = wins.double().clone().fill_diagonal_(0)
     reach = (table > 0) | torch.eye(len(table), dtype=torch.bool)
     for _ in range(len(table)):

@@ -24,8 +24,8 @@ def draw_comparison(chosen_reward: float, rejected_reward: float, shift: float =
         shift: added to both.
     """
     chosen, rejected = chosen_reward + shift, rejected_reward + shift
-    differences = torch.linspace(-12, 12, 241)
-    zeros, here = torch.zeros_like(differences), torch.tensor([chosen - rejected])
+    differences = torch.linspace(-10, 10, 201)
+    zeros, here = torch.zeros_like(differences), torch.tensor([chosen - rejected], dtype=torch.float32)
     probability = preference_probability(here, torch.zeros(1))
     loss = bradley_terry_loss(here, torch.zeros(1))
     figure, (bars, curve, cost) = subplots(columns=3, width=3.9)
@@ -82,7 +82,7 @@ def plot_likelihood_slices(tables: Mapping[str, Tensor], rewards: Tensor, player
     log_wins = -bradley_terry_loss(gaps.flatten(), torch.zeros(gaps.numel(), dtype=gaps.dtype)).view(
         gaps.shape
     )
-    for (name, table), color in zip(tables.items(), (CHOSEN, REJECTED), strict=False):
+    for (name, table), color in zip(tables.items(), (SEQUENCE[1], ACCENT), strict=False):
         likelihood = (table * log_wins).sum(dim=(1, 2))
         likelihood = likelihood - likelihood.max()
         axes.plot(values, likelihood, color=color, label=name)
@@ -92,7 +92,10 @@ def plot_likelihood_slices(tables: Mapping[str, Tensor], rewards: Tensor, player
     axes.set_ylim(-25, 2)
     axes.legend(loc="lower right")
     label(
-        axes, "reward of the player", "log-likelihood, below its best (nats)", "Unbeaten: no maximum in sight"
+        axes,
+        "reward of the player",
+        "log-likelihood, highest shown = 0 (nats)",
+        "Unbeaten: no maximum in sight",
     )
     return figure
 

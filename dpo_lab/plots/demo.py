@@ -12,21 +12,34 @@ from dpo_lab.history import History
 from dpo_lab.plots.style import GUIDE_LINE, POLICY, POLICY_LINE, REFERENCE, label, subplots
 
 
-def plot_before_after(before: Sequence[float], after: Sequence[float], history: History) -> Figure:
-    """Histograms of the true reward on held-out prompts (left), training loss (right)."""
+def plot_alignment(
+    before: Sequence[float],
+    after: Sequence[float],
+    history: History,
+    reward_label: str,
+    low: float,
+    high: float,
+) -> Figure:
+    """Histograms of the true reward on held-out prompts between low and high (left), training loss (right)."""
     figure, (rewards, loss) = subplots(columns=2)
-    bins = [-1 + 0.2 * i for i in range(11)]
-    for values, color, name, style in (
-        (before, REFERENCE, "before (reference)", {"linestyle": "--", "fill": False, "linewidth": 1.8}),
-        (after, POLICY, "after (policy)", {"alpha": 0.6}),
-    ):
-        kind = "step" if "fill" in style else "stepfilled"
+    bins = [low + (high - low) * i / 16 for i in range(17)]
+    looks = {
+        "before": (before, {"histtype": "step", "color": REFERENCE, "linestyle": "--", "linewidth": 1.8}),
+        "after": (after, {"histtype": "stepfilled", "color": POLICY, "alpha": 0.6}),
+    }
+    for name, (values, look) in looks.items():
         mean = sum(values) / len(values)
-        rewards.hist(values, bins=bins, color=color, histtype=kind, label=f"{name}, mean {mean:+.2f}", **style)
+        rewards.hist(
+            [min(max(v, low), high) for v in values], bins=bins, label=f"{name}, mean {mean:+.2f}", **look
+        )
     rewards.legend(loc="upper left")
-    label(rewards, "true reward (VADER, −1 to 1)", "reviews", "True reward on held-out prompts")
+    rewards.margins(y=0.25)
+    label(rewards, reward_label, "reviews", "True reward on held-out prompts")
     loss.plot(history.steps("loss"), history["loss"], **POLICY_LINE)
     loss.axhline(math.log(2), **GUIDE_LINE)
+    loss.annotate(
+        "ln 2", (history.steps("loss")[-1], math.log(2)), xytext=(-18, 3), textcoords="offset points"
+    )
     loss.xaxis.set_major_locator(MaxNLocator(integer=True))
-    label(loss, "step", "DPO loss (nats)", "Training loss, from ln 2")
+    label(loss, "step", "DPO loss (nats)", "Training loss")
     return figure

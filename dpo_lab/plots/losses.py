@@ -9,7 +9,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dpo_lab.losses import dpo_gradient, dpo_loss
+from dpo_lab.losses import dpo_loss
 from dpo_lab.plots.style import ACCENT, CHOSEN, GUIDE_LINE, REJECTED, SEQUENCE, label, subplots
 
 GAP = "log-ratio gap δ (nats)"

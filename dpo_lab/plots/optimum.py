@@ -93,14 +93,10 @@ def plot_frontier(
     reached = [(world.kl(logps), world.expected_reward(logps)) for logps in others]
     axes.plot(*zip(*reached, strict=True), ".", color="#bbbbbb", label="other policies", markersize=5)
     draw_curve(axes, world)
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}
+    text = {"xytext": (9, -14), "textcoords": "offset points", "fontsize": 9.5, "bbox": box}
     for row in world.frontier(betas):
-        axes.annotate(
-            f"β = {row['beta']:g}",
-            (row["kl"], row["reward"]),
-            xytext=(7, -13),
-            textcoords="offset points",
-            fontsize=9.5,
-        )
+        axes.annotate(f"β = {row['beta']:g}", (row["kl"], row["reward"]), **text)
         axes.plot(row["kl"], row["reward"], "o", color=POLICY, markersize=5)
     places = [(world.kl(logps), world.expected_reward(logps)) for logps in trained.values()]
     ring = {"markersize": 12, "markerfacecolor": "none", "markeredgewidth": 2, "linestyle": "none"}

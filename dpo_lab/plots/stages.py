@@ -38,10 +38,14 @@ def draw_stages() -> Figure:
     return figure
 
 
-def draw_box(axes: Axes, y: float, x: float, width: float, title: str, data: str, models: str, color: str) -> None:
+def draw_box(
+    axes: Axes, y: float, x: float, width: float, title: str, data: str, models: str, color: str
+) -> None:
     """One stage: its title, its data, the models in memory."""
     style = "round,pad=0.02,rounding_size=0.12"
-    axes.add_patch(FancyBboxPatch((x, y), width, 1.5, boxstyle=style, facecolor="#f7f7f7", edgecolor=color, lw=1.8))
+    axes.add_patch(
+        FancyBboxPatch((x, y), width, 1.5, boxstyle=style, facecolor="#f7f7f7", edgecolor=color, lw=1.8)
+    )
     middle = x + width / 2
     axes.text(middle, y + 1.2, title, ha="center", va="center", fontsize=10.5, fontweight="bold")
     axes.text(middle, y + 0.75, data, ha="center", va="center", fontsize=9.5)

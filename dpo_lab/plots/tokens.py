@@ -34,7 +34,8 @@ def draw_tokens(
         tokenizer: turns ids back into text.
         batch: `input_ids`, `attention_mask`, `completion_mask`, each (R, T), as `encoding.collate_rows` returns them.
         logprobs: (R, T - 1), of each token given those before it, in nats; written below the token.
-        counted: (R, T), true where a token enters the sum; None counts the completions.
+        counted: (R, T), true where a token enters the sum; None counts the completions. The first token never counts:
+            nothing predicts it.
         names: R labels, written before the rows.
     """
     counted = batch["completion_mask"] if counted is None else counted
@@ -46,7 +47,7 @@ def draw_tokens(
         for column, piece in enumerate(pieces):
             score = None if column == 0 else logprobs[row, column - 1].item()
             is_padding = not batch["attention_mask"][row, column]
-            draw_cell(axes, column, row, piece, score, bool(counted[row, column]), is_padding)
+            draw_cell(axes, column, row, piece, score, bool(counted[row, column]) and column > 0, is_padding)
     axes.set_xlim(-0.05, width + 0.05)
     axes.set_ylim(rows + 0.05, -0.05)
     axes.set_xticks([])
@@ -94,7 +95,7 @@ def readable(tokenizer: Any, token: int, longest: int = 12) -> str:
 
 
 def plot_length(lengths: Tensor, ref_logps: Tensor, policy_logps: Tensor, is_chosen: Tensor) -> Figure:
-    """What grows with a completion's length: its sum does, its mean hardly, its log-ratio in spread.
+    """How a completion's sum, its mean and its log-ratio change with its length.
 
     Args:
         lengths: (N,) completion tokens.
@@ -113,6 +114,6 @@ def plot_length(lengths: Tensor, ref_logps: Tensor, policy_logps: Tensor, is_cho
     panels[0].legend()
     length = "completion length (tokens)"
     label(panels[0], length, "log π_ref(y|x) (nats)", "Sum: lower for longer")
-    label(panels[1], length, "mean log-prob (nats per token)", "Mean: about level")
+    label(panels[1], length, "mean log-prob (nats per token)", "Mean: falls far less")
     label(panels[2], length, "log π − log π_ref (nats)", "Log-ratio: fans out")
     return figure

@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from dpo_lab.history import History
-from dpo_lab.plots.style import CHOSEN, GUIDE_LINE, POLICY_LINE, REJECTED, label, subplots
+from dpo_lab.plots.style import (
+    ACCENT,
+    CHOSEN,
+    GUIDE_LINE,
+    POLICY,
+    POLICY_LINE,
+    REFERENCE,
+    REJECTED,
+    SEQUENCE,
+    label,
+    subplots,
+)
+from dpo_lab.schedules import SCHEDULES
+
+if TYPE_CHECKING:
+    from dpo_lab.lab import Measurement
 
 
 def plot_history(history: History) -> Figure:
@@ -52,13 +71,13 @@ def plot_schedules(names: Sequence[str], peak: float, warmup_steps: int, total_s
     axes.axvline(warmup_steps, **GUIDE_LINE)
     axes.annotate("warm-up ends", (warmup_steps, 0), xytext=(4, 4), textcoords="offset points", fontsize=9)
     axes.legend(loc="upper right")
-    axes.set_ylim(0, peak * 1.25)
+    axes.set_ylim(0, peak * 1.45)
     label(axes, "optimiser steps done", "learning rate", f"Learning rate of {total_steps} steps")
     return figure
 
 
 def plot_watch(history: History) -> Figure:
-    """What the loss does not show: held-out rewards, distance from the reference, and the true reward if it is there.
+    """What the loss does not show: both rewards, distance from the reference, and the true reward if it is there.
 
     Args:
         history: holds `rewards/*`, and at some steps `kl` and `true_reward`, as a callback has logged them.
@@ -66,13 +85,19 @@ def plot_watch(history: History) -> Figure:
     figure, (loss, rewards, drift, true) = subplots(columns=4, width=3.2, height=3.2)
     loss.plot(history.steps("loss"), history["loss"], **POLICY_LINE)
     loss.axhline(math.log(2), **GUIDE_LINE)
-    loss.annotate("ln 2", (0, math.log(2)), xytext=(2, 3), textcoords="offset points", fontsize=9)
+    loss.annotate(
+        "ln 2",
+        (history.steps("loss")[-1], math.log(2)),
+        xytext=(-16, -12),
+        textcoords="offset points",
+        fontsize=9,
+    )
     for side, color in (("chosen", CHOSEN), ("rejected", REJECTED)):
         rewards.plot(history.steps(f"rewards/{side}"), history[f"rewards/{side}"], color=color, label=side)
     rewards.axhline(0, **GUIDE_LINE)
     rewards.legend()
-    drift.plot(history.steps("kl"), history["kl"], "o-", markersize=4, **POLICY_LINE)
-    true.plot(history.steps("true_reward"), history["true_reward"], "o-", markersize=4, **POLICY_LINE)
+    drift.plot(history.steps("kl"), history["kl"], marker="o", markersize=4, **POLICY_LINE)
+    true.plot(history.steps("true_reward"), history["true_reward"], marker="o", markersize=4, **POLICY_LINE)
     label(loss, "step", "loss (nats)", "Loss")
     label(rewards, "step", "β · log-ratio (nats)", "Implicit rewards")
     label(drift, "step", "nats a completion", "KL to the reference")
@@ -87,7 +112,9 @@ def plot_early_stopping(history: History, stop: int | None = None) -> Figure:
     axes.plot(history.steps("loss"), history["loss"], label="training batch", **POLICY_LINE)
     axes.plot(steps, losses, "o-", color="black", markersize=4, label="held-out pairs")
     best = min(range(len(losses)), key=losses.__getitem__)
-    axes.plot(steps[best], losses[best], "o", markersize=12, markerfacecolor="none", color=ACCENT, label="best")
+    axes.plot(
+        steps[best], losses[best], "o", markersize=12, markerfacecolor="none", color=ACCENT, label="best"
+    )
     axes.axhline(math.log(2), **GUIDE_LINE)
     axes.annotate("ln 2", (0, math.log(2)), xytext=(2, 3), textcoords="offset points", fontsize=9)
     if stop is not None:

@@ -1,5 +1,18 @@
 """Every interactive of the course, one file a topic."""
 
+from dpo_lab.widgets.agreement_explorer import agreement_explorer
+from dpo_lab.widgets.bradley_terry_explorer import optimum_explorer, preference_explorer
 from dpo_lab.widgets.loss_explorer import loss_explorer
+from dpo_lab.widgets.review_browser import review_browser
+from dpo_lab.widgets.schedule_explorer import schedule_explorer
+from dpo_lab.widgets.token_mask_viewer import token_mask_viewer
 
-__all__ = ["loss_explorer"]
+__all__ = [
+    "agreement_explorer",
+    "loss_explorer",
+    "optimum_explorer",
+    "preference_explorer",
+    "review_browser",
+    "schedule_explorer",
+    "token_mask_viewer",
+]

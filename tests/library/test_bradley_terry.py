@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from dpo_lab.bradley_terry import (
     implicit_rewards,
     log_partition,
     optimal_policy,
+    play_tournament,
     preference_probability,
 )
 
@@ -80,3 +83,21 @@ def test_far_apart_rewards_keep_a_finite_loss():
     assert preference_probability(chosen, rejected).tolist() == [0.0, 1.0]
     with pytest.raises(ValueError, match="rejected_rewards"):
         preference_probability(chosen, rejected[:, None])
+
+
+def test_fit_converges_where_the_players_fall_into_two_camps():
+    two = fit_bradley_terry(torch.tensor([[0.0, 3.0], [1.0, 0.0]]))
+    assert two.tolist() == pytest.approx([0.5 * math.log(3), -0.5 * math.log(3)])
+    chain = fit_bradley_terry(torch.tensor([[0.0, 3.0, 0.0], [1.0, 0.0, 2.0], [0.0, 1.0, 0.0]]))
+    assert (chain[0] - chain[1]).item() == pytest.approx(math.log(3))
+    assert (chain[1] - chain[2]).item() == pytest.approx(math.log(2))
+
+
+def test_a_tournament_counts_every_game_once():
+    rewards = torch.tensor([1.0, 0.0, -1.0, 0.5], dtype=torch.float64)
+    wins = play_tournament(rewards, games=4000, seed=1)
+    assert torch.equal(wins + wins.T, 4000 * (1 - torch.eye(4, dtype=torch.float64)))
+    assert fit_bradley_terry(wins).tolist() == pytest.approx((rewards - rewards.mean()).tolist(), abs=0.1)
+    assert (play_tournament(rewards, 50, seed=1) <= wins).all()
+    with pytest.raises(ValueError, match="games must be >= 1"):
+        play_tournament(rewards, 0)

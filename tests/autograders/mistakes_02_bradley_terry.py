@@ -1,0 +1,536 @@
+"""How good people get lesson 02 wrong: each function is a real slip, each hint what a colleague would say."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import logsigmoid
+
+from dpo_lab.bradley_terry import check_wins
+from dpo_lab.course import Mistake
+
+
+def probability_of_the_other(chosen, rejected):
+    return torch.sigmoid(rejected - chosen)
+
+
+def sigmoid_of_one_reward(chosen, rejected):
+    return torch.sigmoid(chosen)
+
+
+def ratio_of_rewards(chosen, rejected):
+    return chosen / (chosen + rejected)
+
+
+def exponentials_overflow(chosen, rejected):
+    return chosen.exp() / (chosen.exp() + rejected.exp())
+
+
+def ratio_of_exponentials(chosen, rejected):
+    return chosen.exp() / rejected.exp()
+
+
+def hard_decision(chosen, rejected):
+    return (chosen > rejected).to(chosen.dtype)
+
+
+def softmax_over_the_batch(chosen, rejected):
+    return torch.softmax(chosen - rejected, dim=0)
+
+
+def log_probability(chosen, rejected):
+    return logsigmoid(chosen - rejected)
+
+
+def loss_of_the_other(chosen, rejected):
+    return -logsigmoid(rejected - chosen)
+
+
+def loss_sign_lost(chosen, rejected):
+    return logsigmoid(chosen - rejected)
+
+
+def loss_averaged(chosen, rejected):
+    return -logsigmoid(chosen - rejected).mean()
+
+
+def log_of_sigmoid(chosen, rejected):
+    return -torch.log(torch.sigmoid(chosen - rejected))
+
+
+def clamped_probability(chosen, rejected):
+    return -torch.log(torch.sigmoid(chosen - rejected).clamp(min=1e-8))
+
+
+def one_minus_probability(chosen, rejected):
+    return 1 - torch.sigmoid(chosen - rejected)
+
+
+def both_rewards_alone(chosen, rejected):
+    return -logsigmoid(chosen) - logsigmoid(-rejected)
+
+
+def sweeps(table, wins_of_each, games, iterations, tolerance):
+    """The right iteration: what most of the slips below have in common."""
+    rewards = torch.zeros(len(table), dtype=torch.float64)
+    for _ in range(iterations):
+        strengths = rewards.exp()
+        updated = (wins_of_each / (games / (strengths[:, None] + strengths)).sum(dim=1)).log()
+        updated = updated - updated.mean()
+        if (updated - rewards).abs().max() < tolerance:
+            return updated
+        rewards = updated
+    raise RuntimeError("no convergence")
+
+
+def fitted(wins, iterations=10_000, tolerance=1e-10):
+    table = check_wins(wins)
+    return sweeps(table, table.sum(dim=1), table + table.T, iterations, tolerance)
+
+
+def table_transposed(wins, iterations=10_000, tolerance=1e-10):
+    return fitted(wins.T, iterations, tolerance)
+
+
+def win_rates(wins, iterations=10_000, tolerance=1e-10):
+    table = check_wins(wins)
+    rewards = (table.sum(dim=1) / table.sum(dim=0)).log()
+    return rewards - rewards.mean()
+
+
+def one_sweep(wins, iterations=10_000, tolerance=1e-10):
+    table = check_wins(wins)
+    return sweeps(table, table.sum(dim=1), table + table.T, 1, float("inf"))
+
+
+def first_player_at_zero(wins, iterations=10_000, tolerance=1e-10):
+    rewards = fitted(wins, iterations, tolerance)
+    return rewards - rewards[0]
+
+
+def strengths_returned(wins, iterations=10_000, tolerance=1e-10):
+    return fitted(wins, iterations, tolerance).exp()
+
+
+def strengths_centred(wins, iterations=10_000, tolerance=1e-10):
+    strengths = fitted(wins, iterations, tolerance).exp()
+    return (strengths / strengths.mean()).log()
+
+
+def games_are_only_the_wins(wins, iterations=10_000, tolerance=1e-10):
+    table = check_wins(wins)
+    return sweeps(table, table.sum(dim=1), table, iterations, tolerance)
+
+
+def diagonal_counted(wins, iterations=10_000, tolerance=1e-10):
+    table = check_wins(wins)
+    return sweeps(table, wins.double().sum(dim=1), table + table.T, iterations, tolerance)
+
+
+def table_not_checked(wins, iterations=10_000, tolerance=1e-10):
+    table = wins.double().clone().fill_diagonal_(0)
+    return sweeps(table, table.sum(dim=1), table + table.T, iterations, tolerance)
+
+
+def end_reached_in_silence(wins, iterations=10_000, tolerance=1e-10):
+    table = check_wins(wins)
+    rewards = torch.zeros(len(table), dtype=torch.float64)
+    for _ in range(iterations):
+        strengths = rewards.exp()
+        updated = (table.sum(dim=1) / ((table + table.T) / (strengths[:, None] + strengths)).sum(dim=1)).log()
+        updated = updated - updated.mean()
+        moved = (updated - rewards).abs().max()
+        rewards = updated
+        if moved < tolerance:
+            break
+    return rewards
+
+
+def losses_in_the_denominator(wins, iterations=10_000, tolerance=1e-10):
+    table = check_wins(wins)
+    rewards = torch.zeros(len(table), dtype=torch.float64)
+    for _ in range(iterations):
+        strengths = rewards.exp()
+        pooled = strengths[:, None] + strengths
+        updated = ((table * strengths / pooled).sum(dim=1) / (table.T / pooled).sum(dim=1)).log()
+        updated = updated - updated.mean()
+        if (updated - rewards).abs().max() < tolerance:
+            return updated
+        rewards = updated
+    raise RuntimeError("no convergence")
+
+
+def partition_beta_multiplies(ref_logps, rewards, beta):
+    return torch.logsumexp(ref_logps + beta * rewards, dim=-1)
+
+
+def partition_without_reference(ref_logps, rewards, beta):
+    return torch.logsumexp(rewards / beta, dim=-1)
+
+
+def partition_uniform(ref_logps, rewards, beta):
+    return torch.logsumexp(rewards / beta, dim=-1) - torch.tensor(float(rewards.shape[-1])).log()
+
+
+def partition_without_log(ref_logps, rewards, beta):
+    return torch.logsumexp(ref_logps + rewards / beta, dim=-1).exp()
+
+
+def partition_overflows(ref_logps, rewards, beta):
+    return (ref_logps.exp() * (rewards / beta).exp()).sum(dim=-1).log()
+
+
+def partition_over_all_prompts(ref_logps, rewards, beta):
+    return torch.logsumexp((ref_logps + rewards / beta).flatten(), dim=0)
+
+
+def partition_over_the_first_axis(ref_logps, rewards, beta):
+    return torch.logsumexp(ref_logps + rewards / beta, dim=0)
+
+
+def partition_log_inside(ref_logps, rewards, beta):
+    return (ref_logps.exp() * rewards / beta).sum(dim=-1)
+
+
+def partition_reference_not_exponentiated(ref_logps, rewards, beta):
+    return torch.logsumexp(ref_logps.exp() + rewards / beta, dim=-1)
+
+
+def policy_beta_multiplies(ref_logps, rewards, beta):
+    return (ref_logps + beta * rewards).log_softmax(dim=-1)
+
+
+def policy_not_normalised(ref_logps, rewards, beta):
+    return ref_logps + rewards / beta
+
+
+def policy_without_reference(ref_logps, rewards, beta):
+    return (rewards / beta).log_softmax(dim=-1)
+
+
+def policy_as_probabilities(ref_logps, rewards, beta):
+    return (ref_logps + rewards / beta).softmax(dim=-1)
+
+
+def policy_minimises(ref_logps, rewards, beta):
+    return (ref_logps - rewards / beta).log_softmax(dim=-1)
+
+
+def policy_overflows(ref_logps, rewards, beta):
+    weights = ref_logps.exp() * (rewards / beta).exp()
+    return (weights / weights.sum(dim=-1, keepdim=True)).log()
+
+
+def policy_partition_of_another_prompt(ref_logps, rewards, beta):
+    return ref_logps + rewards / beta - torch.logsumexp(ref_logps + rewards / beta, dim=-1)
+
+
+def policy_one_partition_for_all(ref_logps, rewards, beta):
+    tilted = ref_logps + rewards / beta
+    return tilted - torch.logsumexp(tilted.flatten(), dim=0)
+
+
+def policy_log_partition_added(ref_logps, rewards, beta):
+    tilted = ref_logps + rewards / beta
+    return tilted + torch.logsumexp(tilted, dim=-1, keepdim=True)
+
+
+def implicit_without_beta(policy_logps, ref_logps, beta):
+    return policy_logps - ref_logps
+
+
+def implicit_divided(policy_logps, ref_logps, beta):
+    return (policy_logps - ref_logps) / beta
+
+
+def implicit_reversed(policy_logps, ref_logps, beta):
+    return beta * (ref_logps - policy_logps)
+
+
+def implicit_without_reference(policy_logps, ref_logps, beta):
+    return beta * policy_logps
+
+
+def implicit_ratio_of_logs(policy_logps, ref_logps, beta):
+    return beta * policy_logps / ref_logps
+
+
+def implicit_of_probabilities(policy_logps, ref_logps, beta):
+    return beta * (policy_logps.exp() - ref_logps.exp())
+
+
+def implicit_ratio_without_log(policy_logps, ref_logps, beta):
+    return beta * (policy_logps - ref_logps).exp()
+
+
+def implicit_centred(policy_logps, ref_logps, beta):
+    rewards = beta * (policy_logps - ref_logps)
+    return rewards - rewards.mean(dim=-1, keepdim=True)
+
+
+def implicit_detached(policy_logps, ref_logps, beta):
+    return (beta * (policy_logps - ref_logps)).detach()
+
+
+MISTAKES = {
+    "preference_probability": [
+        Mistake(
+            "other side's probability",
+            "This is the probability that the second completion wins. The difference is chosen minus rejected.",
+            probability_of_the_other,
+        ),
+        Mistake(
+            "one reward only",
+            "You took the sigmoid of the chosen reward. A reward by itself means nothing; its distance to the other does.",
+            sigmoid_of_one_reward,
+        ),
+        Mistake(
+            "ratio of rewards",
+            "Rewards may be negative, so their own ratio is no probability. Exponentiate first: strengths are exp(r).",
+            ratio_of_rewards,
+        ),
+        Mistake(
+            "exponentials overflow",
+            "Right for small rewards, but exp(r) overflows for large ones and inf/inf is NaN. Only the difference of the "
+            "rewards matters: write the formula as a function of it.",
+            exponentials_overflow,
+        ),
+        Mistake(
+            "odds for probability",
+            "exp(r_w)/exp(r_l) is the odds, which runs from 0 to infinity. The probability divides by the sum of both.",
+            ratio_of_exponentials,
+        ),
+        Mistake(
+            "hard decision",
+            "You let the higher reward win always. Bradley-Terry lets it win more often: the answer lies between 0 and 1.",
+            hard_decision,
+        ),
+        Mistake(
+            "softmax over the batch",
+            "Your probabilities sum to 1 over the pairs. Each pair has a probability of its own: normalise over its two "
+            "completions.",
+            softmax_over_the_batch,
+        ),
+        Mistake("log-probability", "This is log P. Return the probability itself.", log_probability),
+    ],
+    "bradley_terry_loss": [
+        Mistake(
+            "pair swapped",
+            "This is the loss of the opposite label, that the rejected completion won.",
+            loss_of_the_other,
+        ),
+        Mistake(
+            "sign lost",
+            "This is the log-likelihood, which is negative. A loss is minimised: put a minus in front.",
+            loss_sign_lost,
+        ),
+        Mistake(
+            "mean taken", "Return one loss a pair, shape (B,). Whoever trains takes the mean.", loss_averaged
+        ),
+        Mistake(
+            "log of sigmoid",
+            "For a badly wrong pair the sigmoid underflows to 0 and its logarithm is -inf. Use logsigmoid.",
+            log_of_sigmoid,
+        ),
+        Mistake(
+            "clamped probability",
+            "The clamp hides the infinity, but the loss of a badly wrong pair must go on growing with the difference. "
+            "Use logsigmoid.",
+            clamped_probability,
+        ),
+        Mistake(
+            "probability for its logarithm",
+            "1 − P is the probability of the wrong label, not a negative log-likelihood. Take −log P.",
+            one_minus_probability,
+        ),
+        Mistake(
+            "two separate classifiers",
+            "You judge each reward against 0. Bradley-Terry judges their difference: adding 5 to both must change nothing.",
+            both_rewards_alone,
+        ),
+    ],
+    "fit_bradley_terry": [
+        Mistake(
+            "table transposed",
+            "These rewards have the opposite sign: wins[i, j] counts how often i beat j, so a player's wins are its row.",
+            table_transposed,
+        ),
+        Mistake(
+            "win rates",
+            "This is the logarithm of wins over losses. It forgets whom they were won against: beating a strong player "
+            "counts for more. Iterate the update.",
+            win_rates,
+        ),
+        Mistake(
+            "one sweep",
+            "You stopped after one sweep. The new strengths change the right-hand side: repeat until no reward moves.",
+            one_sweep,
+        ),
+        Mistake(
+            "first player at zero",
+            "The differences are right. Subtract the mean of all rewards, not the first one.",
+            first_player_at_zero,
+        ),
+        Mistake(
+            "strengths returned",
+            "You returned the strengths s = exp(r). Rewards are their logarithms.",
+            strengths_returned,
+        ),
+        Mistake(
+            "strengths centred",
+            "You normalised the strengths to mean 1. It is the rewards that shall have mean 0: take the logarithm first.",
+            strengths_centred,
+        ),
+        Mistake(
+            "games are only the wins",
+            "The denominator counts every game between i and j, whoever won: w_ij + w_ji, that is wins + wins.T.",
+            games_are_only_the_wins,
+        ),
+        Mistake(
+            "diagonal counted",
+            "The diagonal found its way into a player's wins. Work with what check_wins returns, which has none.",
+            diagonal_counted,
+        ),
+        Mistake(
+            "table not checked",
+            "This table has no best rewards, and your function must say so with a ValueError: call check_wins first.",
+            table_not_checked,
+        ),
+        Mistake(
+            "end reached in silence",
+            "When the sweeps are used up and the rewards still move, raise RuntimeError. Unfinished numbers look like "
+            "finished ones.",
+            end_reached_in_silence,
+        ),
+        Mistake(
+            "Newman's update in parallel",
+            "This update (wins weighted by s_j over losses) is right when players are updated one after the other. All at "
+            "once it swings to and fro for ever on tables like this one. Use the update of the docstring.",
+            losses_in_the_denominator,
+        ),
+    ],
+    "log_partition": [
+        Mistake("beta multiplies", "The reward is divided by β: exp(r/β).", partition_beta_multiplies),
+        Mistake(
+            "reference forgotten",
+            "Each term is weighted with the reference's probability. In log space: add ref_logps before the logsumexp.",
+            partition_without_reference,
+        ),
+        Mistake(
+            "uniform reference",
+            "You averaged over the completions with equal weights. The weights are the reference's probabilities.",
+            partition_uniform,
+        ),
+        Mistake(
+            "Z for log Z", "This is Z. Return its logarithm, which does not overflow.", partition_without_log
+        ),
+        Mistake(
+            "exponential overflows",
+            "At small β, exp(r/β) is larger than any float. Add the logarithms and let torch.logsumexp do the sum.",
+            partition_overflows,
+        ),
+        Mistake(
+            "summed over all prompts",
+            "You summed over every axis. Each prompt has its own Z: sum over the last axis only.",
+            partition_over_all_prompts,
+        ),
+        Mistake(
+            "summed over the first axis",
+            "The completions lie along the last axis: dim=-1.",
+            partition_over_the_first_axis,
+        ),
+        Mistake(
+            "logarithm inside the sum",
+            "This is E[r]/β under the reference: the mean of the logarithms. log Z is the logarithm of the mean of exp(r/β).",
+            partition_log_inside,
+        ),
+        Mistake(
+            "reference not in log space",
+            "The terms are π_ref · exp(r/β). Under the exponential the reference must enter as its log-prob, not as its "
+            "probability.",
+            partition_reference_not_exponentiated,
+        ),
+    ],
+    "optimal_policy": [
+        Mistake(
+            "beta multiplies",
+            "The reward is divided by β: a large β flattens its effect.",
+            policy_beta_multiplies,
+        ),
+        Mistake("not normalised", "The probabilities must sum to 1: subtract log Z.", policy_not_normalised),
+        Mistake(
+            "reference forgotten",
+            "This optimum knows no reference: it is what maximises E[r] + β · entropy. Start from ref_logps.",
+            policy_without_reference,
+        ),
+        Mistake("probabilities returned", "Return log-probabilities.", policy_as_probabilities),
+        Mistake(
+            "reward minimised",
+            "You made low rewards likely. The reward enters with a plus.",
+            policy_minimises,
+        ),
+        Mistake(
+            "exponential overflows",
+            "At small β, exp(r/β) is larger than any float, and inf/inf is NaN. Stay in log space.",
+            policy_overflows,
+        ),
+        Mistake(
+            "log Z along the wrong axis",
+            "log Z has one number a prompt, shape (...). To subtract it from (..., N) give it a last axis: [..., None]. "
+            "With as many prompts as completions the wrong broadcast goes unnoticed.",
+            policy_partition_of_another_prompt,
+        ),
+        Mistake(
+            "one Z for all prompts",
+            "Each prompt's probabilities sum to 1, so each prompt has a Z of its own.",
+            policy_one_partition_for_all,
+        ),
+        Mistake("log Z added", "Dividing by Z means subtracting log Z.", policy_log_partition_added),
+    ],
+    "implicit_rewards": [
+        Mistake(
+            "beta forgotten",
+            "This is the log-ratio. The implicit reward is β times it.",
+            implicit_without_beta,
+        ),
+        Mistake(
+            "divided by beta",
+            "You divided by β. From log π = log π_ref + r/β − log Z follows r = β(log π − log π_ref) + β log Z.",
+            implicit_divided,
+        ),
+        Mistake(
+            "reference minus policy",
+            "The sign is turned: a completion that the policy made more likely has a positive reward.",
+            implicit_reversed,
+        ),
+        Mistake(
+            "reference forgotten",
+            "This is β log π. What counts is the change from the reference: log π − log π_ref.",
+            implicit_without_reference,
+        ),
+        Mistake(
+            "ratio of log-probs",
+            "log(π/π_ref) is the difference of the log-probs, not their ratio.",
+            implicit_ratio_of_logs,
+        ),
+        Mistake(
+            "difference of probabilities",
+            "You exponentiated first. The reward is a difference of logarithms.",
+            implicit_of_probabilities,
+        ),
+        Mistake(
+            "logarithm forgotten",
+            "This is β π/π_ref. The formula has a logarithm.",
+            implicit_ratio_without_log,
+        ),
+        Mistake(
+            "centred",
+            "Don't subtract the mean: what is missing is β log Z, and this function doesn't know it.",
+            implicit_centred,
+        ),
+        Mistake(
+            "gradient cut",
+            "The values are right, but no gradient reaches the policy. DPO trains through this function: don't detach.",
+            implicit_detached,
+        ),
+    ],
+}
