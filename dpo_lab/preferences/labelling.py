@@ -94,7 +94,7 @@ def label_by_bradley_terry(
         rewards_a: (B,), true rewards of the first completions.
         rewards_b: (B,), true rewards of the second.
         temperature: the annotator's noise, in units of the reward. Near 0 the better one always wins, except
-            that equal rewards stay a fair coin; at infinity every pair is one.
+            that equal rewards stay a fair coin; at infinity every pair is a fair coin.
         generator: source of the draws; torch's global one if None.
 
     Returns:

@@ -31,7 +31,12 @@ def find_duplicates(pairs: Pairs) -> list[list[int]]:
 
 
 def find_contradictions(pairs: Pairs) -> list[tuple[int, int]]:
-    """Find pairs that say the opposite of another: same prompt, same two texts (normalised), reversed.
+    """Find pairs that say the opposite of another: same prompt, same two texts, reversed, after `normalise`.
+
+    A pair whose two completions are the same text prefers nothing, so it contradicts nothing.
+
+    Args:
+        pairs: rows with `prompt`, `chosen` and `rejected`, each a string or a list of messages.
 
     Returns:
         (i, j) with i < j, sorted, for every two rows that contradict each other.
@@ -55,7 +60,7 @@ def length_bias(pairs: Pairs, length: Callable[[str], int] = count_words) -> dic
     """How far "the longer one wins" would predict the preferences.
 
     Args:
-        pairs: at least one.
+        pairs: rows with `chosen` and `rejected`, each a string or a list of messages; at least one.
         length: measures a completion's text; words unless you pass, say, a tokenizer's count.
 
     Returns:

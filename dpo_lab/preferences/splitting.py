@@ -25,7 +25,8 @@ def group_split(pairs: PairsT, key: Key, held_out: float = 0.2, seed: int = 0) -
         pairs: a data set or a list of rows.
         key: a column's name, or a function from a pair to its group. Text is compared after `normalise`.
         held_out: share of the pairs to hold out, in (0, 1).
-        seed: the same seed gives the same split, on any machine and in any session.
+        seed: the same seed gives the same split, on any machine and in any session. The draws come from a
+            generator of its own, so Python's global one is left as it was.
 
     Returns:
         (train, held out), each of the type of `pairs`, rows in their order.
