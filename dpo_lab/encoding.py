@@ -44,67 +44,103 @@ def encode_pair(
     Raises:
         ValueError: the completion is empty, the prompt has no token, or the row does not fit.
     """
-    prompt_text, completion_text, is_chat = render(tokenizer, prompt, completion)
+    completion_text = render_completion(tokenizer, prompt, completion)
+    prompt_ids = encode_prompt(tokenizer, prompt)
     if not completion_text.strip():
         raise ValueError(
-            f"completion is empty (prompt {prompt_text[-40:]!r}): there is nothing to learn from"
+            f"completion is empty (prompt {str(prompt)[-40:]!r}): there is nothing to learn from"
         )
-    prompt_ids = tokenizer(
-        prompt_text, add_special_tokens=not is_chat
-    ).input_ids  # a chat template brings its own BOS
-    eos = tokenizer.eos_token_id
-    if not is_chat and prompt_ids and prompt_ids[-1] == eos:
-        prompt_ids = prompt_ids[:-1]  # some tokenizers close every text: the prompt is not over yet
+    if not prompt_ids:
+        raise ValueError(
+            "prompt has no token: the first completion token would have nothing to be predicted from"
+        )
     completion_ids = tokenizer(completion_text, add_special_tokens=False).input_ids
-    while completion_ids and completion_ids[-1] == eos:
-        completion_ids = completion_ids[:-1]
-    completion_ids = [*completion_ids, eos]
-    prompt_ids = fit_prompt(tokenizer, prompt_ids, completion_ids, max_length)
-    mask = [False] * len(prompt_ids) + [True] * len(completion_ids)
-    return Encoded(prompt_ids + completion_ids, mask)
+    row = join_pair(prompt_ids, completion_ids, tokenizer.eos_token_id)
+    if max_length is not None:
+        return truncate_prompt(row, max_length)
+    if len(row) > tokenizer.model_max_length:
+        raise ValueError(
+            f"prompt and completion have {len(row)} tokens ({len(prompt_ids)} of them the prompt's) and exceed the "
+            f"window of {tokenizer.model_max_length}; pass max_length to cut the prompt from the left"
+        )
+    return row
 
 
-def render(tokenizer: Any, prompt: str | Messages, completion: str | Messages) -> tuple[str, str, bool]:
-    """Prompt text, completion text, and whether the prompt is a chat; ValueError if they don't fit together."""
+def encode_prompt(tokenizer: Any, prompt: str | Messages) -> list[int]:
+    """Token ids of a prompt that an answer will follow: what is sampled from is what is trained on.
+
+    Args:
+        tokenizer: a `transformers` tokenizer.
+        prompt: text, or chat messages, rendered with the opening of the assistant's turn at their end.
+    """
+    if not isinstance(prompt, str):
+        text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+        return tokenizer(text, add_special_tokens=False).input_ids  # a chat template brings its own BOS
+    ids = tokenizer(prompt).input_ids
+    closed = bool(ids) and ids[-1] == tokenizer.eos_token_id  # some tokenizers close every text
+    return ids[:-1] if closed else ids
+
+
+def render_completion(tokenizer: Any, prompt: str | Messages, completion: str | Messages) -> str:
+    """Text of a completion as it stands behind its prompt; ValueError if the two don't fit together."""
     if isinstance(prompt, str):
         if not isinstance(completion, str):
             raise ValueError("completion is a list of messages but prompt is text: give both in one form")
-        return prompt, completion, False
-    before = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+        return completion
     reply = [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
     if not any(message["content"].strip() for message in reply):
-        return before, "", True
+        return ""
+    before = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
     whole = tokenizer.apply_chat_template([*prompt, *reply], tokenize=False)
     if not whole.startswith(before):
         raise ValueError(
             "the chat template renders the prompt differently once an answer follows: encode it as text"
         )
-    return before, whole[len(before) :].rstrip(), True
+    return whole[len(before) :].rstrip()
 
 
-def fit_prompt(
-    tokenizer: Any, prompt_ids: list[int], completion_ids: list[int], max_length: int | None
-) -> list[int]:
-    """The prompt's tokens, cut from the left to `max_length`; ValueError where no prompt token would be left."""
-    total = len(prompt_ids) + len(completion_ids)
-    if not prompt_ids:
+def join_pair(prompt_ids: Sequence[int], completion_ids: Sequence[int], eos_token_id: int) -> Encoded:
+    """One row from the tokens of a prompt and of its completion, closed by exactly one EOS.
+
+    Args:
+        prompt_ids: P token ids, kept as they are. Some of them may be EOS: in a chat each turn ends in one.
+        completion_ids: C token ids; any number of EOS at their end (0, 1, 2, …) becomes one. An EOS in their middle
+            stays.
+        eos_token_id: the id of EOS. The padding may use the same id.
+
+    Returns:
+        Encoded: `input_ids`, a list of the prompt's ids, the completion's without the EOS at its end, and one EOS;
+        `completion_mask`, a list of as many bools: False at the prompt's positions, True behind them, EOS included.
+    """
+    answer = list(completion_ids)
+    while answer and answer[-1] == eos_token_id:
+        answer.pop()
+    answer.append(eos_token_id)
+    return Encoded([*prompt_ids, *answer], [False] * len(prompt_ids) + [True] * len(answer))
+
+
+def truncate_prompt(row: Encoded, max_length: int) -> Encoded:
+    """The row in at most `max_length` tokens: its prompt gives way from the left, its completion stays whole.
+
+    Args:
+        row: at least one prompt token, then at least one completion token, unpadded.
+        max_length: longest row, in tokens.
+
+    Returns:
+        Encoded: the row's last `max_length` tokens, or the row itself if it fits. At least one prompt token is left.
+
+    Raises:
+        ValueError: the completion and one prompt token don't fit. A cut completion would have no EOS, and a completion
+            without a token before it has nothing that predicts its first token.
+    """
+    excess = max(0, len(row) - max_length)
+    prompt_length = row.completion_mask.index(True)
+    if excess >= prompt_length:
         raise ValueError(
-            "prompt has no token: the first completion token would have nothing to be predicted from"
+            f"completion has {len(row) - prompt_length} tokens, max_length is {max_length}: it would have to be cut, "
+            "and a cut completion has no EOS. Raise max_length or leave the pair out"
         )
-    if max_length is None:
-        if total > tokenizer.model_max_length:
-            raise ValueError(
-                f"prompt ({len(prompt_ids)} tokens) and completion ({len(completion_ids)}) exceed the window of "
-                f"{tokenizer.model_max_length}; pass max_length to cut the prompt from the left"
-            )
-        return prompt_ids
-    room = max_length - len(completion_ids)
-    if room < 1:
-        raise ValueError(
-            f"completion has {len(completion_ids)} tokens, max_length is {max_length}: it would have to be cut, and a "
-            "cut completion has no EOS. Raise max_length or leave the pair out"
-        )
-    return prompt_ids[-room:]
+    return Encoded(row.input_ids[excess:], row.completion_mask[excess:])
 
 
 def collate(
@@ -137,7 +173,17 @@ def collate(
 def collate_rows(
     rows: Sequence[Encoded], pad_token_id: int, padding_side: Literal["right", "left"] = "right"
 ) -> dict[str, Tensor]:
-    """Pad R rows into (R, T) tensors; keys, dtypes and arguments as in `collate`."""
+    """Pad R rows of different lengths into one rectangle, as wide as the longest row.
+
+    Args:
+        rows: R rows, each with `input_ids` (a list of ints) and `completion_mask` (a list of bools) of one length.
+        pad_token_id: what `input_ids` holds in the gaps. It may be the id of a real token, EOS for instance.
+        padding_side: "right" puts the gaps behind the rows, "left" before them.
+
+    Returns:
+        Dict of three (R, T) tensors: `input_ids` int64; `attention_mask` int64, 1 at a row's own tokens, else 0;
+        `completion_mask` bool, False in the gaps.
+    """
     width = max(len(row) for row in rows)
     batch = {
         "input_ids": torch.full((len(rows), width), pad_token_id),
@@ -147,6 +193,6 @@ def collate_rows(
     for i, row in enumerate(rows):
         columns = slice(0, len(row)) if padding_side == "right" else slice(width - len(row), width)
         batch["input_ids"][i, columns] = torch.tensor(row.input_ids)
-        batch["attention_mask"][i, columns] = 1
+        batch["attention_mask"][i, columns] = 1  # by position: the row's own EOS may have the pad's id
         batch["completion_mask"][i, columns] = torch.tensor(row.completion_mask)
     return batch

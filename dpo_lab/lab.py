@@ -122,7 +122,8 @@ class Lab:
             prompt_ids = encode_prompt(policy.tokenizer, prompt)
             mask = [False] * len(prompt_ids) + [True] * len(completion_ids)
             rows.append(Encoded([*prompt_ids, *completion_ids], mask))
-        return kl_estimate(score_rows(policy, rows), score_rows(self.reference, rows)).item()
+        size = 2 * self.config.batch_size  # a pair is two rows
+        return kl_estimate(score_rows(policy, rows, size), score_rows(self.reference, rows, size)).item()
 
 
 def tiny_parts() -> dict[str, Any]:
@@ -145,5 +146,5 @@ def smollm2_parts() -> dict[str, Any]:
         "heldout_prompts": [everyday.prompt_for(item) for item in everyday.HELDOUT_ITEMS],
         "true_reward": everyday.true_reward,
         "max_new_tokens": 60,
-        "config": DPOConfig(beta=0.1, lr=1e-5, epochs=1, batch_size=8),
+        "config": DPOConfig(beta=0.1, lr=1e-5, epochs=1, batch_size=8, micro_batch_size=2, warmup_ratio=0.0),
     }

@@ -15,12 +15,12 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import get_scheduler
 
 from dpo_lab.checkpoint import Checkpoint
 from dpo_lab.checks import check_positive
 from dpo_lab.history import History
 from dpo_lab.policies import Policy
+from dpo_lab.schedules import check_schedule, make_schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +70,7 @@ class LoopConfig:
         check_positive(
             lr=self.lr, epochs=self.epochs, batch_size=self.batch_size, max_grad_norm=self.max_grad_norm
         )
+        check_schedule(self.schedule)
         if self.precision not in ("auto", "fp32", "bf16"):
             raise ValueError(f"precision must be 'auto', 'fp32' or 'bf16', got {self.precision!r}")
         if (self.save_every or self.resume) and self.output_dir is None:
@@ -131,9 +132,9 @@ class Run:
         ]
         self.steps = len(self.batches)
         trainable = [p for p in policy.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(trainable, lr=config.lr, weight_decay=config.weight_decay)
+        self.optimizer = torch.optim.AdamW(trainable, lr=config.lr, weight_decay=config.weight_decay, fused=True)
         warmup = math.ceil(config.warmup_ratio * self.steps)
-        self.schedule = get_scheduler(config.schedule, self.optimizer, warmup, self.steps)
+        self.schedule = make_schedule(self.optimizer, config.schedule, warmup, self.steps)
         self.checkpoint = Checkpoint(policy, self.optimizer, self.schedule, config)
         torch.manual_seed(config.seed)
         self.history, self.best = self.checkpoint.restore()
@@ -153,21 +154,15 @@ class Run:
             share = self.objective.weight(micro) / total
             for name, mean in means.items():
                 metrics[name] = metrics.get(name, 0.0) + mean * share
-        grad_norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
-        if not math.isfinite(grad_norm):
-            raise FloatingPointError(
-                f"gradient norm is {grad_norm} at step {step} (lr {self.config.lr}): lower the lr"
-            )
+        learning_rate = self.schedule.get_last_lr()[0]
+        grad_norm = apply_gradients(self.optimizer, self.schedule, self.config.max_grad_norm)
         self.history.log(
             step,
             epoch=step * self.config.epochs / self.steps,
             **metrics,
-            grad_norm=float(grad_norm),
-            learning_rate=self.schedule.get_last_lr()[0],
+            grad_norm=grad_norm,
+            learning_rate=learning_rate,
         )
-        self.optimizer.step()
-        self.schedule.step()
-        self.optimizer.zero_grad()
 
     def evaluated(self, step: int, metrics: dict[str, float]) -> None:
         """Log an evaluation; keep the weights if it is the best so far."""
@@ -204,6 +199,38 @@ class Run:
             self.policy.model.load_state_dict(self.best)
         if self.config.output_dir is not None:
             self.checkpoint.save_policy()
+
+
+def apply_gradients(
+    optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler, max_grad_norm: float
+) -> float:
+    """The second half of a training step, after `backward`: clip, move the weights, move the rate, clear the gradients.
+
+    Clipping shrinks all gradients by one common factor, min(1, max_grad_norm / norm), where `norm` is the Euclidean
+    norm of all of them taken as one long vector; so the direction stays (Pascanu et al. 2013).
+
+    Args:
+        optimizer: its parameters (`optimizer.param_groups`) hold the gradients in `.grad`.
+        schedule: sets the optimiser's rate; one `schedule.step()` per optimiser step, after it.
+        max_grad_norm: largest norm that is let through, > 0.
+
+    Returns:
+        The norm before clipping, as a float: that is what gets logged.
+
+    Raises:
+        FloatingPointError: the norm is not finite; the weights are then untouched.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    grad_norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm).item()
+    if not math.isfinite(grad_norm):
+        rate = schedule.get_last_lr()[0]
+        raise FloatingPointError(
+            f"the gradient norm is {grad_norm} at learning rate {rate:.3g}: lower the lr"
+        )
+    optimizer.step()
+    schedule.step()
+    optimizer.zero_grad()
+    return grad_norm
 
 
 def out_of_patience(eval_losses: list[float], patience: int) -> bool:

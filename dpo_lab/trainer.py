@@ -95,7 +95,11 @@ class PairObjective:
         self.chosen, self.rejected = encode_pairs(policy.tokenizer, pairs, config.max_length)
         self.size = len(self.chosen)
         self.ref_chosen_logps, self.ref_rejected_logps = pair_logprobs(
-            reference, self.chosen, self.rejected, progress="reference log-probs" if config.progress else None
+            reference,
+            self.chosen,
+            self.rejected,
+            batch_size=config.batch_size,
+            progress="reference log-probs" if config.progress else None,
         )
 
     def weight(self, rows: list[int]) -> float:
@@ -106,20 +110,16 @@ class PairObjective:
 
     def loss(self, model: torch.nn.Module, rows: list[int]) -> tuple[Tensor, dict[str, float]]:
         batch = to_device(self.batch(rows), model)
-        # one forward pass for both: the rows are chosen first, then rejected
-        policy_chosen_logps, policy_rejected_logps = completion_logprobs(model, batch).chunk(2)
-        losses, chosen_rewards, rejected_rewards = dpo_loss(
-            policy_chosen_logps,
-            policy_rejected_logps,
-            self.ref_chosen_logps[rows].to(policy_chosen_logps.device),
-            self.ref_rejected_logps[rows].to(policy_chosen_logps.device),
+        device = batch["input_ids"].device
+        loss, metrics = dpo_step_loss(
+            model,
+            batch,
+            self.ref_chosen_logps[rows].to(device),
+            self.ref_rejected_logps[rows].to(device),
             beta=self.config.beta,
             label_smoothing=self.config.label_smoothing,
         )
-        metrics = preference_metrics(
-            losses, chosen_rewards, rejected_rewards, policy_chosen_logps, policy_rejected_logps
-        )
-        return losses.sum(), metrics
+        return loss * len(rows), metrics
 
     @torch.no_grad()
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
@@ -130,6 +130,44 @@ class PairObjective:
             for name, mean in self.loss(model, rows)[1].items():
                 totals[name] = totals.get(name, 0.0) + mean * len(rows) / self.size
         return totals
+
+
+def dpo_step_loss(
+    model: torch.nn.Module,
+    batch: dict[str, Tensor],
+    ref_chosen_logps: Tensor,
+    ref_rejected_logps: Tensor,
+    beta: float = 0.1,
+    label_smoothing: float = 0.0,
+) -> tuple[Tensor, dict[str, float]]:
+    """The first half of a training step: DPO's mean loss on a batch, with one forward pass of the policy.
+
+    Args:
+        model: the policy's model, in whatever mode it is.
+        batch: `input_ids`, `attention_mask`, `completion_mask`, each (2B, T), as `collate` returns them: rows 0 to
+            B − 1 are the chosen completions of the B pairs, rows B to 2B − 1 the rejected ones in the same order.
+        ref_chosen_logps: (B,), log π_ref(y_w|x) in nats, computed once before training.
+        ref_rejected_logps: (B,), log π_ref(y_l|x).
+        beta: weight of the KL term, > 0.
+        label_smoothing: in [0, 0.5).
+
+    Returns:
+        loss: a scalar tensor, the mean over the B pairs, to call `backward` on.
+        metrics: what `preference_metrics` says of the batch, its two `logps/` entries included.
+    """
+    policy_chosen_logps, policy_rejected_logps = completion_logprobs(model, batch).chunk(2)
+    losses, chosen_rewards, rejected_rewards = dpo_loss(
+        policy_chosen_logps,
+        policy_rejected_logps,
+        ref_chosen_logps,
+        ref_rejected_logps,
+        beta,
+        label_smoothing,
+    )
+    metrics = preference_metrics(
+        losses, chosen_rewards, rejected_rewards, policy_chosen_logps, policy_rejected_logps
+    )
+    return losses.mean(), metrics
 
 
 def train_sft(
@@ -221,7 +259,7 @@ def pair_logprobs(
     policy: Policy,
     encoded_chosen: list[Encoded],
     encoded_rejected: list[Encoded],
-    batch_size: int = 32,
+    batch_size: int = 8,
     progress: str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-probs of all chosen and of all rejected completions under one model, in nats, without gradient.

@@ -162,9 +162,13 @@ _RULES = [
 def describe_numbers(expected: Tensor, yours: Tensor, tolerance: Tolerance) -> str:
     """Words for two unequal float64 tensors of one shape: NaN, inf, a constant factor or offset, another order."""
     if yours.isnan().any() and not expected.isnan().any():
-        return f"{int(yours.isnan().sum())} of {yours.numel()} values are NaN where a number is expected"
+        lost = yours.isnan()
+        return f"{int(lost.sum())} of {yours.numel()} values are NaN{_first_hidden(expected, yours, lost)}"
     if yours.isinf().any() and not expected.isinf().any():
-        return f"{int(yours.isinf().sum())} of {yours.numel()} values are infinite where a finite number is expected"
+        lost = yours.isinf()
+        return (
+            f"{int(lost.sum())} of {yours.numel()} values are infinite{_first_hidden(expected, yours, lost)}"
+        )
     finite = expected.isfinite() & yours.isfinite()
     if not finite.all() or not finite.numel():
         return "the numbers differ"
@@ -182,8 +186,20 @@ def describe_numbers(expected: Tensor, yours: Tensor, tolerance: Tolerance) -> s
         return f"your result is the expected one plus {_short(float(offset))}"
     if torch.allclose(expected.flatten().sort().values, yours.flatten().sort().values, **near):
         return "these are the right numbers in another order"
-    wrong = int((~torch.isclose(yours, expected, **near)).sum())
-    return f"{wrong} of {expected.numel()} values differ" if expected.numel() > 1 else "the value differs"
+    if expected.numel() == 1:
+        return "the value differs"
+    apart = ~torch.isclose(yours, expected, **near)
+    return f"{int(apart.sum())} of {expected.numel()} values differ{_first_hidden(expected, yours, apart)}"
+
+
+def _first_hidden(expected: Tensor, yours: Tensor, apart: Tensor) -> str:
+    """Where the first difference is, if it lies beyond the values that a report shows; else nothing."""
+    first = int(apart.flatten().int().argmax())
+    if first < SHOWN:
+        return ""
+    wanted, found = (_short(tensor.flatten()[first].item()) for tensor in (expected, yours))
+    index = ", ".join(str(int(i)) for i in np.unravel_index(first, expected.shape))
+    return f", first at [{index}]: expected {wanted}, yours {found}"
 
 
 def _constant_factor(expected: Tensor, yours: Tensor) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ from dpo_lab.course.layout import CourseError
 
 CELL_TIMEOUT_S = 300
 LOG_EVERY_S = 10
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+INTERACTIVE = "[an interactive: run this cell in Jupyter to use it]"
+PERCENT = re.compile(r"\d+%\|")
 THREADS = "2"  # the same on every machine: a matrix product's last digits depend on the number of threads
 
 
@@ -44,6 +48,28 @@ def execute(notebook: NotebookNode, folder: Path, label: str) -> None:
             client.execute()
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             raise CourseError(f"{label}: code cell {progress.started} of {total} failed\n{error}") from error
+    settle_widgets(notebook)
+
+
+def settle_widgets(notebook: NotebookNode) -> None:
+    """Make a page of what lives only in a kernel.
+
+    A saved progress bar would stand for ever at the 0 % at which it began: it is left out. Another widget would be a
+    line of Python: it becomes a sentence.
+    """
+    for cell in notebook.cells:
+        kept = [output for output in cell.get("outputs", []) if not is_progress_bar(output)]
+        for output in kept:
+            if WIDGET_VIEW in output.get("data", {}):
+                output.data = {"text/plain": INTERACTIVE}
+        if "outputs" in cell:
+            cell.outputs = kept
+
+
+def is_progress_bar(output: NotebookNode) -> bool:
+    """Whether an output is a tqdm bar."""
+    data = output.get("data", {})
+    return WIDGET_VIEW in data and PERCENT.search(data.get("text/plain", "")) is not None
 
 
 def require_all_passed(notebook: NotebookNode, label: str) -> None:

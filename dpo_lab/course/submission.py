@@ -120,6 +120,7 @@ class Submission:
         via: str | Callable | None = None,
         kwargs: Mapping[str, Any] | None = None,
         kwargs_via: Mapping[str, Any] | None = None,
+        parts: Sequence[str] = (),
         rtol: float = 1e-5,
         atol: float = 1e-6,
     ) -> None:
@@ -133,6 +134,7 @@ class Submission:
             via: None for a call, "grad" for a gradient, a function for a scenario.
             kwargs: keyword arguments of the function.
             kwargs_via: `wrt` and `pick` for "grad".
+            parts: names of the parts of a tuple, for the report; they are numbered otherwise.
             rtol, atol: tolerance, in float64.
 
         Raises:
@@ -147,7 +149,11 @@ class Submission:
         known = mistakes.get(name, ()) if isinstance(mistakes, Mapping) else mistakes
         finished = library.find(self._course, name)
         case = _Case(
-            drive, self._declared(finished, drive, expected), Tolerance(rtol, atol), finished.parameters
+            drive,
+            self._declared(finished, drive, expected),
+            Tolerance(rtol, atol),
+            finished.parameters,
+            tuple(parts),
         )
         seen = self._driver(drive)
         problem = case.problem(seen)
@@ -179,6 +185,7 @@ class _Case:
     expected: Any
     tolerance: Tolerance
     parameters: list[str]
+    parts: tuple[str, ...] = ()
 
     def problem(self, seen: Observation) -> Difference | None:
         """What is wrong with an observation, or None."""
@@ -186,10 +193,14 @@ class _Case:
             return self._problem_with_exception(seen)
         if seen.raised is not None:
             return Difference("", self.expected, seen.raised)
-        changed = difference(self.expected, seen.value, self.tolerance)
+        changed = self._with_named_part(difference(self.expected, seen.value, self.tolerance))
         if changed is None and seen.changed:
             return Difference(f"your function changed its input {self._named(seen.changed[0])}", None, None)
         return changed
+
+    def _with_named_part(self, found: Difference | None) -> Difference | None:
+        numbered = {f"part {i + 1} of {len(self.parts)}": f"`{name}`" for i, name in enumerate(self.parts)}
+        return replace(found, part=numbered.get(found.part, found.part)) if found is not None else None
 
     def _problem_with_exception(self, seen: Observation) -> Difference | None:
         wanted = f"a {self.expected.kind}" + (
@@ -213,7 +224,8 @@ class _Case:
             shown |= {"expected": _shown(problem.expected, problem), "yours": _shown(problem.yours, problem)}
         matching, part = self._matching(seen, problem, mistakes)
         if matching:
-            what = f"Your result ({part}) is what one gets" if part else "Your result is what one gets"
+            result = "The gradient of your result" if self.drive.wrt is not None else "Your result"
+            what = f"{result} ({part}) is what one gets" if part else f"{result} is what one gets"
             what = "Your function raises what it does" if seen.raised else what
             headline = f"{what} with this mistake: {matching[0].name}."
             return Diagnosis(
@@ -225,6 +237,8 @@ class _Case:
                 "wrong" if problem.words else "error", f"{lead} {words_for(problem.yours)}", **shown
             )
         words = NO_GRADIENT if self.drive.wrt is not None and problem.words == ALL_ZERO else problem.words
+        if self.drive.wrt is not None:
+            words = f"the gradient in {self._named(self.drive.wrt)}: {words}"
         return Diagnosis("wrong", _sentence(f"{problem.part}: {words}" if problem.part else words), **shown)
 
     def _matching(

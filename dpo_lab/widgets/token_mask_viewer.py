@@ -45,7 +45,8 @@ def token_mask_viewer(policy: Policy, prompt: str, completion: str) -> None:
         counted[:, 0] = False  # nothing predicts the first token
         figure = draw_tokens(policy.tokenizer, batch, logprobs, counted)
         total, size = logprobs[counted[:, 1:]].sum().item(), int(counted.sum())
-        figure.axes[0].set_title(f"sum {total:.2f} nats over {size} tokens, mean {total / size:.2f}")
+        title = f"sum {total:.2f} nats over {size} tokens, mean {total / size:.2f}"
+        figure.axes[0].set_title(title.replace("-", "−"))
         return figure
 
     width = {"style": {"description_width": "170px"}, "layout": {"width": "480px"}}

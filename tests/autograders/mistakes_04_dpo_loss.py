@@ -12,10 +12,6 @@ def log_of_sigmoid(margins):
     return torch.log(torch.sigmoid(margins))
 
 
-def without_the_guard(margins):
-    return -torch.log1p(torch.exp(-margins))
-
-
 def sign_of_the_exponent(margins):
     return -torch.log1p(torch.exp(margins))
 
@@ -26,6 +22,11 @@ def clamped_sigmoid(margins):
 
 def absolute_value_lost(margins):
     return torch.minimum(margins, torch.zeros_like(margins)) - torch.log1p(torch.exp(-margins))
+
+
+def where_of_two_branches(margins):
+    right = -torch.log1p(torch.exp(-margins))
+    return torch.where(margins < 0, margins - torch.log1p(torch.exp(margins)), right)
 
 
 def clamp_for_minimum(margins):
@@ -91,6 +92,35 @@ def smoothing_added(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
     return losses - label_smoothing * logsigmoid(rejected - chosen), chosen, rejected
 
 
+def smoothing_subtracted(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    losses, chosen, rejected = dpo(pc, pr, rc, rr, beta)
+    margins = chosen - rejected
+    return (
+        -(1 - label_smoothing) * logsigmoid(margins) + label_smoothing * logsigmoid(-margins),
+        chosen,
+        rejected,
+    )
+
+
+def beta_twice(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    return dpo(pc, pr, rc, rr, beta, label_smoothing, margin=beta * beta * ((pc - rc) - (pr - rr)))
+
+
+def rewards_first(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    losses, chosen, rejected = dpo(pc, pr, rc, rr, beta, label_smoothing)
+    return chosen, rejected, losses
+
+
+def log_of_one_minus_sigmoid(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    margins = beta * ((pc - rc) - (pr - rr))
+    flipped = torch.log(1 - torch.sigmoid(margins))
+    return finish(
+        -(1 - label_smoothing) * logsigmoid(margins) - label_smoothing * flipped,
+        beta * (pc - rc),
+        beta * (pr - rr),
+    )
+
+
 def unstable(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
     margins = beta * ((pc - rc) - (pr - rr))
     losses = -(1 - label_smoothing) * torch.log(torch.sigmoid(margins))
@@ -131,6 +161,16 @@ def weight_without_reference(pc, pr, rc, rr, beta=0.1):
 
 def weight_without_beta(pc, pr, rc, rr, beta=0.1):
     return gradient(pc, pr, rc, rr, beta, torch.sigmoid(-((pc - rc) - (pr - rr))))
+
+
+def exponential_overflows(pc, pr, rc, rr, beta=0.1):
+    odds = torch.exp(-beta * ((pc - rc) - (pr - rr)))
+    return gradient(pc, pr, rc, rr, beta, odds / (1 + odds))
+
+
+def gradient_of_the_sigmoid(pc, pr, rc, rr, beta=0.1):
+    margins = beta * ((pc - rc) - (pr - rr))
+    return gradient(pc, pr, rc, rr, beta, torch.sigmoid(margins) * torch.sigmoid(-margins))
 
 
 def mean_over_the_batch(pc, pr, rc, rr, beta=0.1):
@@ -204,15 +244,10 @@ def summed_loss(
 MISTAKES = {
     "stable_log_sigmoid": [
         Mistake(
-            "log of sigmoid",
-            "For a very negative margin the sigmoid underflows to 0 before the log sees it. Work with the second form of "
-            "the formula, which never leaves log space.",
+            "out of log space",
+            "For a very negative margin the sigmoid underflows to 0 before the log sees it, or exp(−m) overflows before "
+            "log1p does. Only ever take the exponential of −|m|.",
             log_of_sigmoid,
-        ),
-        Mistake(
-            "exponential overflows",
-            "exp(−m) is inf for m below about −88 in float32. Only ever take the exponential of −|m|.",
-            without_the_guard,
         ),
         Mistake(
             "sign in the exponent",
@@ -231,8 +266,14 @@ MISTAKES = {
             absolute_value_lost,
         ),
         Mistake(
+            "both branches of a where",
+            "The values are right, the gradient is NaN: `torch.where` computes both branches, and the one that is thrown "
+            "away overflowed; 0 times its infinite gradient is NaN. Use the form with min(m, 0) and |m|, which needs no branch.",
+            where_of_two_branches,
+        ),
+        Mistake(
             "clamp for minimum",
-            "The values are right, the gradient at m = 0 is not: `clamp(max=0)` gives it all to m, so it is 1 where it "
+            "The values are right, the gradient at m = 0 is not: `clamp(max=0)` passes it whole, so it is 1 where it "
             "should be ½, and every DPO run starts at m = 0. `torch.minimum(margins, torch.zeros_like(margins))` shares it.",
             clamp_for_minimum,
         ),
@@ -240,7 +281,8 @@ MISTAKES = {
     "dpo_loss": [
         Mistake(
             "pair swapped",
-            "This is the loss that makes the rejected completion win. The margin is chosen minus rejected.",
+            "This is the loss that makes the rejected completion win. The margin is chosen minus rejected, and 1 − ε stands "
+            "before log σ(m), ε before log σ(−m).",
             pair_swapped,
         ),
         Mistake(
@@ -290,6 +332,26 @@ MISTAKES = {
             "label smoothing added",
             "The two weights must add up to 1: what the flipped label gets, ε, is taken from the given one, 1 − ε.",
             smoothing_added,
+        ),
+        Mistake(
+            "label smoothing subtracted",
+            "Both terms are negative log-likelihoods, so both have a minus in front.",
+            smoothing_subtracted,
+        ),
+        Mistake(
+            "beta twice",
+            "β enters once: either in the rewards, or in the margin made from log-ratios.",
+            beta_twice,
+        ),
+        Mistake(
+            "rewards returned first",
+            "Return the losses first, then the chosen and the rejected rewards.",
+            rewards_first,
+        ),
+        Mistake(
+            "log of one minus sigmoid",
+            "1 − σ(m) is 0 in float32 once m passes 17, and its log −inf. log(1 − σ(m)) = log σ(−m): use logsigmoid(−m).",
+            log_of_one_minus_sigmoid,
         ),
         Mistake(
             "log of sigmoid",
