@@ -76,9 +76,9 @@ def dpo_gradient(
     ref_rejected_logps: Tensor,
     beta: float = 0.1,
 ) -> tuple[Tensor, Tensor]:
-    """Gradient of each pair's loss (no label smoothing) in the policy's two log-probs, in closed form.
+    """Gradient of each pair's loss, without label smoothing, in the policy's two log-probs: a closed form.
 
-    ∂L/∂log π(y_w|x) = −β σ(−m),   ∂L/∂log π(y_l|x) = +β σ(−m)          (Rafailov et al. 2023, section 4)
+    (Rafailov et al. 2023, section 4, before the chain rule into the weights)
 
     Args:
         policy_chosen_logps: (B,), log π(y_w|x) in nats.
@@ -88,7 +88,7 @@ def dpo_gradient(
         beta: weight of the KL term, > 0.
 
     Returns:
-        chosen_gradients, rejected_gradients: each (B,).
+        chosen_gradients, rejected_gradients: each (B,), ∂L/∂log π(y_w|x) and ∂L/∂log π(y_l|x).
 
     Raises:
         ValueError: shapes differ or are not (B,), a log-prob is NaN, or beta ≤ 0.

@@ -17,7 +17,7 @@
 #
 # * write the loss from memory, say what each of its four inputs does, and recognise the usual wrong versions by their numbers;
 # * say why training starts at 0.6931, why it is `logsigmoid` and never `log(sigmoid)`, and what label smoothing changes;
-# * derive the gradient, and read the metrics that every DPO run logs.
+# * derive the loss's gradient yourself, and read the metrics that every DPO run logs.
 #
 # {{lesson_facts}}
 #
@@ -53,11 +53,13 @@ from dpo_lab.widgets import loss_explorer
 #
 # $$ r(x, y) = \beta \,\log\frac{\pi_\theta(y\mid x)}{\pi_\text{ref}(y\mid x)} = \beta\,\bigl(\log \pi_\theta(y\mid x) - \log \pi_\text{ref}(y\mid x)\bigr) $$
 #
-# (up to a term that depends on the prompt alone and cancels below), and the model's probability that $y_w$ beats $y_l$ is
+# up to a term that depends on the prompt alone and cancels below. ($\beta$ is the price of moving away from the reference in the objective that DPO comes from: reward minus $\beta$ times the Kullback-Leibler divergence from the reference, its "KL term".) The model's probability that $y_w$ beats $y_l$ is
 #
 # $$ P(y_w \succ y_l \mid x) = \sigma(m), \qquad m = r(x, y_w) - r(x, y_l), \qquad \sigma(m) = \frac{1}{1 + e^{-m}} . $$
 #
-# $m$ is the **margin**. Here are the four numbers of three real pairs, scored by the course's smallest policy. Nothing has been trained yet.
+# $m$ is the **margin**. Divide it by $\beta$ and you have the **log-ratio gap** $\delta$, in nats: the chosen log-ratio minus the rejected one, so that $m = \beta\,\delta$.
+#
+# Here are the four numbers of three pairs from the course's review world, scored by its smallest policy. Nothing has been trained yet.
 
 # %%
 policy = load_policy("tiny", device="cpu")
@@ -111,7 +113,7 @@ pd.DataFrame({"m": m.tolist(), "log(sigmoid(m))": obvious.tolist(), "gradient": 
 #
 # $$ \log\sigma(m) = -\log\bigl(1 + e^{-m}\bigr) = \min(m, 0) - \log\bigl(1 + e^{-|m|}\bigr) . $$
 #
-# The last form only takes the exponential of numbers that are not positive, so nothing overflows. **Write it**, so that both its values and its gradient $\sigma(-m)$ are right; do not use `logsigmoid` (you may from then on). `torch.log1p(u)` is $\log(1 + u)$, exact for small $u$.
+# The last form only takes the exponential of numbers that are not positive, so nothing overflows. **Write it**, so that both its values and its gradient $\sigma(-m)$ are right; without `logsigmoid` (from then on you may use it). `torch.log1p(u)` is $\log(1 + u)$, exact for small $u$.
 
 # %% exercise="stable_log_sigmoid" points=2 minutes=6 difficulty=2 importance=4
 ...
@@ -135,7 +137,14 @@ stable_log_sigmoid = check(stable_log_sigmoid)
 m = torch.tensor([2.0, 0.0, -50.0, -200.0], requires_grad=True)
 stable = stable_log_sigmoid(m)
 stable.sum().backward()
-pd.DataFrame({"m": m.tolist(), "stable": stable.tolist(), "gradient": m.grad.tolist(), "logsigmoid": logsigmoid(m).tolist()})
+pd.DataFrame(
+    {
+        "m": m.tolist(),
+        "stable": stable.tolist(),
+        "gradient": m.grad.tolist(),
+        "logsigmoid": logsigmoid(m).tolist(),
+    }
+)
 
 # %% [markdown]
 # The same values as PyTorch's own `logsigmoid`, and a gradient of 1 exactly where the obvious code had NaN: on the pairs that are most wrong. At $m = 0$, where every run starts, the gradient is one half. (Write the minimum as `clamp(max=0)` and it is 1 there: right values, and a first step twice too large.) From here on we use PyTorch's.
@@ -146,7 +155,7 @@ pd.DataFrame({"m": m.tolist(), "stable": stable.tolist(), "gradient": m.grad.tol
 #
 # $$ \mathcal{L}_\text{DPO} = -\log\sigma(m), \qquad m = \beta\left[\log\frac{\pi_\theta(y_w\mid x)}{\pi_\text{ref}(y_w\mid x)} - \log\frac{\pi_\theta(y_l\mid x)}{\pi_\text{ref}(y_l\mid x)}\right] $$
 #
-# and training minimises its mean over the pairs. The bracket is the **log-ratio gap** $\delta$, in nats, so $m = \beta\,\delta$.
+# and training minimises its mean over the pairs. The bracket is the log-ratio gap $\delta$.
 #
 # Labels are sometimes wrong. If we believe that a share $\varepsilon$ of them is flipped, the honest loss gives the flipped label that much weight (label smoothing, "conservative DPO", Mitchell 2023):
 #
@@ -195,16 +204,29 @@ versions = {
     "β outside the log-sigmoid": -0.1 * logsigmoid(gap),
     "sign lost": logsigmoid(0.1 * gap),
 }
-pd.DataFrame({name: values.tolist() for name, values in versions.items()}, index=["δ = 0", "δ = 10", "δ = 20"]).T.round(6)
+pd.DataFrame(
+    {name: values.tolist() for name, values in versions.items()}, index=["δ = 0", "δ = 10", "δ = 20"]
+).T.round(6)
 
 # %% [markdown]
-# Each wrong version leaves its own trace. "Reference forgotten" does not give $\ln 2$ on the first pair, where policy and reference agree. "β forgotten" is nearly zero after a few nats. "Sign lost" is negative, which no negative log-probability can be.
+# Each wrong version leaves its own trace:
+#
+# * *pair swapped* rises with the gap where it should fall;
+# * *reference forgotten* does not give $\ln 2$ on the first pair, where policy and reference agree (on the third pair it is right by coincidence: there the reference likes both texts equally);
+# * *β forgotten* is nearly zero after a few nats;
+# * *β outside* starts at $\beta\ln 2$ instead of $\ln 2$;
+# * *sign lost* is negative, which no negative log-probability can be.
 #
 # Now look at the implicit rewards of the third pair, the one with the lowest loss.
 
 # %%
 pd.DataFrame(
-    {"gap δ": gap.tolist(), "loss": losses.tolist(), "chosen reward": chosen_rewards.tolist(), "rejected reward": rejected_rewards.tolist()}
+    {
+        "gap δ": gap.tolist(),
+        "loss": losses.tolist(),
+        "chosen reward": chosen_rewards.tolist(),
+        "rejected reward": rejected_rewards.tolist(),
+    }
 ).round(4)
 
 # %% [markdown]
@@ -217,25 +239,37 @@ pd.DataFrame(
 # %%
 show(
     plot_loss_and_gradient(betas=(0.03, 0.1, 0.3, 1.0)),
-    "Left: the loss of one pair against its log-ratio gap; all curves cross at a gap of 0, at ln 2. Right: its slope; dots mark −β/2 at a gap of 0. "
-    "At large β the slope is steep near 0 and gone at 20 nats; at small β it is shallow and still there.",
-    alt="Two panels of curves for four values of beta. Loss curves cross at gap 0, height ln 2, and fall to the right. Slope curves are negative sigmoids.",
+    "Left: the loss of one pair against its log-ratio gap; all curves cross at a gap of 0, at ln 2. "
+    "Right: its slope; dots mark −β/2 at a gap of 0. The larger β, the steeper the start and the sooner it is over.",
+    alt="Two panels, four values of beta. Loss curves cross at gap 0, height ln 2, and fall to the right; "
+    "slope curves are negative sigmoids.",
 )
+
+# %%
+slopes = {}
+for beta in (0.03, 0.1, 0.3, 1.0):
+    chosen = torch.tensor([0.0, 20.0], dtype=torch.float64, requires_grad=True)
+    zeros = torch.zeros(2, dtype=torch.float64)
+    dpo_loss(chosen, zeros, zeros, zeros, beta=beta)[0].sum().backward()
+    slopes[f"β = {beta}"] = chosen.grad.tolist()
+pd.DataFrame(slopes, index=["slope at δ = 0", "slope at δ = 20"]).T.map("{:.2e}".format)
 
 # %% [markdown]
 # Two things to take from the picture.
 #
 # * **Every run starts at $\ln 2$.** With policy = reference each gap is 0, and $-\log\sigma(0) = \ln 2$ for every $\beta$. If your first logged loss is something else, the policy is not the reference (dropout, another checkpoint, another precision). If your loss *stays* there, the policy is not moving.
-# * **$\beta$ sets how far a pair has to be pushed before it is done.** At $\beta = 1$ a gap of 5 nats is enough; at $\beta = 0.03$ the pair still pulls at 40. So a *larger* $\beta$ keeps the policy *closer* to the reference once training has converged. Many posts on the web say the opposite. They are misled by the other end of the picture: at a gap of 0 the slope is $-\beta/2$, so the *first* steps are larger for larger $\beta$. Lesson 06 measures both.
+# * **$\beta$ sets how far a pair has to be pushed before it is done.** The loss depends on $\beta\delta$ alone, so for the same loss a ten times smaller $\beta$ needs a ten times larger gap. That is why, of two policies that fit noisy preferences equally well, the one with the *larger* $\beta$ has stayed *closer* to the reference. You will also read the opposite, "higher β diverges more". The right-hand picture shows where that comes from: at a gap of 0 the slope is $-\beta/2$, so the *first* steps are larger for larger $\beta$. By 20 nats, as the table prints, $\beta = 1$ has next to no slope left, while the two smallest go on pulling. Lesson 06 measures both ends on real runs.
 
 # %%
 print("ln 2 =", round(math.log(2), 6))
 for beta in (0.03, 0.1, 1.0):
-    first_loss = dpo_loss(policy_chosen_logps, policy_rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=beta)[0]
+    first_loss = dpo_loss(
+        policy_chosen_logps, policy_rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=beta
+    )[0]
     print(f"β = {beta:<4}  loss before training: {first_loss.mean().item():.6f}")
 
 # %% [markdown]
-# **Explore.** Move one pair by hand. Find a setting in which the chosen log-ratio is negative and the loss is below 0.2. Then find the label smoothing from which on the arrows turn round.
+# **Explore.** Move one pair by hand. The arrows on the right are a step of gradient descent on each log-prob. Find a setting in which the chosen log-ratio is negative and the loss is below 0.2. Then, at β = 0.1: how large must the gap be for the push to fall to a tenth of β?
 
 # %%
 loss_explorer()
@@ -243,11 +277,9 @@ loss_explorer()
 # %% [markdown]
 # ## 5 · What a step does
 #
-# Let us differentiate. With $\frac{d}{dm}\log\sigma(m) = \sigma(-m)$ and $m = \beta\delta$,
+# **Predict**, then derive. How does the loss $-\log\sigma(m)$ of one pair change when the chosen log-prob rises a little? When the rejected one does? You need two facts: $\frac{d}{dm}\log\sigma(m) = \sigma(-m)$, and how $m$ depends on the two log-probs. Take a pencil: it is two lines.
 #
-# $$ \frac{\partial \mathcal{L}}{\partial \log\pi_\theta(y_w\mid x)} = -\beta\,\sigma(-m), \qquad \frac{\partial \mathcal{L}}{\partial \log\pi_\theta(y_l\mid x)} = +\beta\,\sigma(-m) . $$
-#
-# Read it aloud: push the chosen log-prob up and the rejected one down, *equally hard*, with a weight $\sigma(-m)$ that is the probability the model gives to the **wrong** answer. **Write it**, without autograd: plain formulas, one pair an entry, no label smoothing.
+# **Write what you found**, as plain formulas without autograd: one pair an entry, no label smoothing, right also for pairs with a margin of hundreds.
 
 # %% exercise="dpo_gradient" points=3 minutes=8 difficulty=2 importance=4
 ...
@@ -263,12 +295,16 @@ dpo_gradient = check(dpo_gradient)
 # </details>
 # <details><summary>Hint 2: the sign inside the sigmoid</summary>
 #
-# $\sigma(-m)$ is close to 1 when the pair is wrong ($m \ll 0$) and close to 0 when it is right.
+# $\sigma(-m)$ is close to 1 when the pair is wrong ($m \ll 0$) and close to 0 when it is right. Then the chain rule: $m = \beta(\dots)$.
 #
 # </details>
 
 # %% [markdown]
-# **Check it against autograd.** If you trust neither your algebra nor PyTorch's, let them meet.
+# The result:
+#
+# $$ \frac{\partial \mathcal{L}}{\partial \log\pi_\theta(y_w\mid x)} = -\beta\,\sigma(-m), \qquad \frac{\partial \mathcal{L}}{\partial \log\pi_\theta(y_l\mid x)} = +\beta\,\sigma(-m) . $$
+#
+# Read it aloud: push the chosen log-prob up and the rejected one down, *equally hard*, with a weight $\sigma(-m)$ that is the probability the model gives to the **wrong** answer. Now let your algebra and autograd meet.
 
 # %%
 chosen, rejected = policy_chosen.clone().requires_grad_(), policy_rejected.clone().requires_grad_()
@@ -292,7 +328,7 @@ pd.DataFrame(
 #
 # ## 6 · What a run logs
 #
-# A trainer logs a handful of means over each batch. Their names are TRL's, and every dashboard has them:
+# A trainer logs a handful of means over each batch. Their names are those of TRL, Hugging Face's library of trainers, and most dashboards have them:
 #
 # | name | what it is |
 # |---|---|
@@ -302,7 +338,7 @@ pd.DataFrame(
 # | `rewards/accuracies` | share of pairs whose chosen reward is the higher one |
 # | `logps/chosen`, `logps/rejected` | mean log-probs under the policy, no reference, no $\beta$ |
 #
-# **Write them down as a function.** It returns a dict of plain floats. A tie does not count as right: before the first step *every* pair ties, and an accuracy of 1 would be a strange thing to log. The two `logps/` entries appear only if their tensors are given.
+# **Write them down as a function.** It returns a dict of plain floats. A tie does not count as right: before the first step *every* pair ties, and an accuracy of 1 would be a strange thing to log. Each of the two `logps/` entries appears only if its tensor is given.
 
 # %% exercise="preference_metrics" points=3 minutes=10 difficulty=2 importance=4
 ...
@@ -323,27 +359,41 @@ preference_metrics = check(preference_metrics)
 # </details>
 
 # %% [markdown]
-# Now watch them move. The next cell trains the tiny policy on the 256 pairs above for two epochs: 16 steps, a few seconds.
+# Now watch them move. The next cell trains a fresh copy of the tiny policy on the 256 pairs above, four times over: 16 steps of 64 pairs, a few seconds.
 #
 # **Predict.** Which of these rise: the chosen reward, the rejected reward, the margin, the chosen log-prob?
 
 # %%
-history = train_dpo(policy, reference, pairs, DPOConfig(beta=0.1, lr=3e-4, epochs=2, batch_size=32, seed=0))
+learner = load_policy("tiny", device="cpu")
+history = train_dpo(learner, reference, pairs, DPOConfig(beta=0.1, lr=5e-4, epochs=4, batch_size=64, seed=0))
 show(
     plot_history(history),
-    "Sixteen steps of DPO on the tiny policy. The loss starts at ln 2. Compare the two rewards with your prediction: the margin is the distance between them.",
+    "Sixteen steps of DPO on the tiny policy. The loss starts at ln 2; the margin is the distance between the two rewards.",
     alt="Three panels: loss falling from ln 2, implicit rewards of chosen and rejected moving apart, log-probs of both.",
 )
 
+# %% [markdown]
+# Each point is another batch, so the curves jump. To compare before with after, score *the same* pairs with both policies: your `preference_metrics` does the rest.
+
+
 # %%
-first, last = history.records[0], history.records[-1]
-names = ["loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "logps/chosen", "logps/rejected"]
-pd.DataFrame({"first step": [first[n] for n in names], "last step": [last[n] for n in names]}, index=names).round(4)
+def on_all_pairs(scored):
+    chosen_logps, rejected_logps = pair_logprobs(scored, *encoded)
+    result = dpo_loss(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=0.1)
+    return preference_metrics(*result, chosen_logps, rejected_logps)
+
+
+rows = {"before": on_all_pairs(reference), "after, seed 0": on_all_pairs(learner)}
+for seed in (1, 2):
+    again = load_policy("tiny", device="cpu")
+    train_dpo(again, reference, pairs, DPOConfig(beta=0.1, lr=5e-4, epochs=4, batch_size=64, seed=seed))
+    rows[f"after, seed {seed}"] = on_all_pairs(again)
+pd.DataFrame(rows).round(3)
 
 # %% [markdown]
-# The first row of the history is the batch *before* the first update: margin 0, accuracy 0 (all ties), loss $\ln 2$. Then the margin grows. If you predicted that the chosen reward rises, look again: both rewards end below 0, the rejected one further. The loss is content with that.
+# Before training: loss $\ln 2$, margin 0, accuracy 0, because all pairs tie. After it the margin is positive and three pairs in four are the right way round, whatever the seed. If you predicted that the chosen reward rises, look again: with each seed *both* rewards end below 0, the rejected one further, and `logps/chosen` is lower than before. The loss has what it wants.
 #
-# `rewards/` have the reference subtracted. `logps/` have not, so they jump about with the texts that happen to be in the batch: compare them over many steps, or on a fixed set of pairs.
+# `rewards/` have the reference subtracted and are comparable from batch to batch. `logps/` depend on which texts are in the batch, so compare them on a fixed set, as here.
 #
 # ## 7 · When labels are noisy
 #
@@ -357,15 +407,17 @@ show(
 )
 
 # %%
-gaps = torch.linspace(0, 80, 80_001)
-zeros = torch.zeros_like(gaps)
+grid = torch.linspace(0, 80, 80_001, dtype=torch.float64)
+nothing = torch.zeros_like(grid)
 for epsilon in (0.05, 0.1, 0.3):
-    losses, *_ = dpo_loss(gaps, zeros, zeros, zeros, beta=0.1, label_smoothing=epsilon)
+    smoothed, *_ = dpo_loss(grid, nothing, nothing, nothing, beta=0.1, label_smoothing=epsilon)
     formula = math.log((1 - epsilon) / epsilon) / 0.1
-    print(f"ε = {epsilon:<4}  lowest loss at δ = {gaps[losses.argmin()].item():.3f}   logit(1 − ε)/β = {formula:.3f}")
+    print(
+        f"ε = {epsilon:<4}  lowest loss at δ = {grid[smoothed.argmin()].item():.3f}   log((1 − ε)/ε)/β = {formula:.3f}"
+    )
 
 # %% [markdown]
-# Without smoothing the loss of a pair falls for ever: it asks for an infinite gap, and no $\beta$ stops that. If each pair is seen with one hard label only, $\beta$ alone does not bound the drift (Azar et al. 2023); lesson 06 measures how far it goes. With smoothing the best gap is $\operatorname{logit}(1-\varepsilon)/\beta$, where $\operatorname{logit}(p) = \log\frac{p}{1-p}$. Each dot is where the formula says, and the search above agrees.
+# Without smoothing the loss of a pair falls for ever: it asks for an infinite gap, at every $\beta$. If each pair carries one fixed label (a *hard* label) and is seen again and again, nothing in the loss stops the policy from moving further and further from its reference; $\beta$ alone does not (Azar et al. 2023). What does is that training ends, or that labels of similar pairs contradict each other. Lesson 06 measures how far it goes. With smoothing the best gap is finite: $\log\frac{1-\varepsilon}{\varepsilon}/\beta$, also written $\operatorname{logit}(1-\varepsilon)/\beta$. The search on the grid finds it where the formula says.
 #
 # ## Recap
 #
@@ -373,19 +425,19 @@ for epsilon in (0.05, 0.1, 0.3):
 # * It is $\ln 2$ when the policy is the reference, for every $\beta$.
 # * `logsigmoid`, never `log(sigmoid)`: the latter is $-\infty$ with a NaN gradient on exactly the pairs that matter most.
 # * The gradient pushes the two log-probs equally hard in opposite directions, weighted by $\sigma(-m)$. It is about the gap: the chosen log-prob itself may fall.
-# * At a gap of 0 the slope is $-\beta/2$ (larger $\beta$, larger first steps); at convergence a larger $\beta$ stays closer to the reference.
+# * At a gap of 0 the slope is $-\beta/2$: larger $\beta$, larger first steps. For the same loss, a larger $\beta$ needs a smaller gap: it stays closer to the reference.
 # * Label smoothing makes the best gap finite.
 #
 # ## Two interview questions
 #
 # <details><summary><b>1. Your DPO loss sits at 0.6931 and does not move. What does this number tell you, and what do you look at?</b></summary>
 #
-# It is $\ln 2 = -\log\sigma(0)$: every margin is 0, so the policy equals the reference on every pair. At step 0 that is right. If it stays, the policy is not changing, or not differently from the reference. Look at the gradient norm (zero: parameters frozen, or the rewards were detached before the loss), the learning rate (zero, or still in warm-up), β (zero), and whether "policy" and "reference" are the same object, so that both move together. If chosen and rejected are identical after truncation, each pair's margin is 0 for good.
+# It is $\ln 2 = -\log\sigma(0)$: the margins are 0, so the policy equals the reference on the pairs. At step 0 that is right. If it stays, look at `rewards/accuracies` first. Near 0: all pairs tie, so the policy does not move (gradient norm zero: parameters frozen, or the rewards were detached before the loss; learning rate zero or still in warm-up; β = 0), or "policy" and "reference" are one object and move together, or chosen and rejected are the same tokens. Near 0.5 with margins around 0: the policy moves, but the labels give it nothing to follow, or its steps are too small to see.
 #
 # </details>
 # <details><summary><b>2. Does DPO raise the probability of the chosen completion?</b></summary>
 #
-# Not necessarily. It raises the *margin*: the chosen log-ratio minus the rejected one. The gradient pushes chosen up and rejected down with equal weight, but both run through shared weights, and any pair of changes with the right difference lowers the loss. In practice the chosen log-prob often falls together with the rejected one, most of all when the two texts are similar (likelihood displacement: Razin et al. 2024; Pal et al. 2024). Watch `logps/chosen`; if it matters, add an NLL term on the chosen completion or use DPOP.
+# Not necessarily. It raises the *margin*: the chosen log-ratio minus the rejected one. The gradient pushes chosen up and rejected down with equal weight, but both run through shared weights, and any pair of changes with the right difference lowers the loss. In many published runs the chosen log-prob falls together with the rejected one, most of all when the two texts are similar; this is called *likelihood displacement* (Pal et al. 2024; Ren & Sutherland 2024; Razin et al. 2024). Watch `logps/chosen` on a fixed set of pairs. If it matters, add the negative log-likelihood of the chosen completion to the loss, or a term that punishes a chosen log-prob below the reference's (DPOP), or leave out pairs that are nearly the same. Lesson 07 tries all three.
 #
 # </details>
 #

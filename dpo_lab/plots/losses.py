@@ -76,22 +76,18 @@ def draw_pair_state(
     left.axvline(0, **GUIDE_LINE)
     left.set_ylim(-0.2, 6)
     label(left, GAP, "loss of the pair (nats)", f"loss {here.item():.4f} at δ = {gap:+.1f}")
-    draw_pushes(right, chosen_ratio, rejected_ratio, slope.item())
+    draw_pushes(right, chosen_ratio, rejected_ratio, slope.item() / beta)
     return figure
 
 
-def draw_pushes(axes: Axes, chosen_ratio: float, rejected_ratio: float, slope: float) -> None:
-    """Both log-ratios as bars, with arrows for the direction and size of a gradient step on each."""
+def draw_pushes(axes: Axes, chosen_ratio: float, rejected_ratio: float, share: float) -> None:
+    """Both log-ratios as bars; an arrow on each for the step of gradient descent, as a share of the largest, β."""
     axes.bar([0, 1], [chosen_ratio, rejected_ratio], color=[CHOSEN, REJECTED], width=0.5, alpha=0.75)
-    for x, ratio, push in ((0, chosen_ratio, -slope), (1, rejected_ratio, slope)):
-        axes.annotate(
-            "",
-            (x + 0.35, ratio + 40 * push),
-            xytext=(x + 0.35, ratio),
-            arrowprops={"arrowstyle": "-|>", "lw": 2},
-        )
+    for x, ratio, push in ((0, chosen_ratio, -share), (1, rejected_ratio, share)):
+        arrow = {"arrowstyle": "-|>", "lw": 2, "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", (x + 0.38, ratio + 45 * push), xytext=(x + 0.38, ratio), arrowprops=arrow)
     axes.axhline(0, color="#444444", linewidth=1)
     axes.set_xticks([0, 1], ["chosen", "rejected"])
     axes.set_xlim(-0.5, 1.7)
-    axes.set_ylim(-55, 55)
-    label(axes, "", "log π − log π_ref (nats)", f"push on each: ±{abs(slope):.4f}")
+    axes.set_ylim(-75, 75)
+    label(axes, "", "log π − log π_ref (nats)", f"arrows: a step pushes with {abs(share):.1%} of β")

@@ -14,5 +14,5 @@ def loss_explorer() -> None:
         chosen_ratio=slider("chosen log-ratio", 0.0, -50, 50, 1),
         rejected_ratio=slider("rejected log-ratio", 0.0, -50, 50, 1),
         beta=slider("β", 0.1, 0.01, 1.0, 0.01),
-        label_smoothing=slider("label smoothing ε", 0.0, 0.0, 0.45, 0.05),
+        label_smoothing=slider("label smoothing ε", 0.0, 0.0, 0.45, 0.01),
     )
