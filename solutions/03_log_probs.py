@@ -456,7 +456,7 @@ for name, mask in masks.items():
 #
 # ## 7 · In float32, whatever the model's dtype
 #
-# Models run in bfloat16 on a GPU: 8 bits of significand, which is two to three decimal digits. We take SmolLM2's logits for three answers of growing length, round them to bfloat16 as a model in that dtype would return them, and score them in two ways.
+# Models run in bfloat16 on a GPU: 8 bits of significand, which is two to three decimal digits. We take SmolLM2's logits for three answers of growing length, round them to bfloat16 as a model in that dtype would return them, and compare each way of scoring with float64.
 #
 # **Predict.** How large does the error of the longest answer get if log-softmax and sum are done in bfloat16 too?
 
@@ -469,6 +469,7 @@ batch = collate_rows(smol_rows, pad)
 ids, mask, logits = batch["input_ids"], batch["completion_mask"], run_model(smol, batch)
 review_logits, review_ids, review_mask = logits, ids, mask  # section 9 uses them again
 
+# %%
 exact = library_logprobs(logits.double(), ids, mask)
 rounded = logits.bfloat16()
 upcast = library_logprobs(rounded, ids, mask)
@@ -492,12 +493,12 @@ pd.DataFrame(
         "next bf16 number is away": gaps_to_next,
     },
     index=list(texts),
-).round(4)
+).round(5)
 
 # %% [markdown]
 # Read it column by column.
 #
-# * **float32** has no trouble with these sums. `log_softmax` loses a little more than picking the logit and subtracting `logsumexp`: on a CPU it adds up 49,152 exponentials less exactly. Both are good enough to train with; the second is the library's.
+# * **float32** has no trouble with these sums. PyTorch's `log_softmax` errs a little more than picking the logit and subtracting `logsumexp`, and its errors add up over the tokens. (Another processor may show other digits.) Both are good enough to train with; the library takes the second.
 # * **logits rounded** is what the model's own dtype costs; no later code can undo it.
 # * **log-softmax and sum too** is what you *add* by going on in bfloat16. The last column says why: near the longest answer's sum, bfloat16 has no number closer than that step. Two models that differ by less get the same log-prob, or one a whole step apart, and DPO lives on such differences.
 #

@@ -55,6 +55,31 @@ def generator_ignored(rewards_a, rewards_b, temperature=1.0, generator=None):
     return draw(torch.sigmoid((rewards_a - rewards_b) / temperature), None)
 
 
+def only_one_reward_divided(rewards_a, rewards_b, temperature=1.0, generator=None):
+    return draw(torch.sigmoid(rewards_a - rewards_b / temperature), generator)
+
+
+def generator_rewound(rewards_a, rewards_b, temperature=1.0, generator=None):
+    if generator is not None:
+        generator.manual_seed(generator.initial_seed())
+    return draw(torch.sigmoid((rewards_a - rewards_b) / temperature), generator)
+
+
+def seed_of_its_own(rewards_a, rewards_b, temperature=1.0, generator=None):
+    generator = generator or torch.Generator().manual_seed(0)
+    return draw(torch.sigmoid((rewards_a - rewards_b) / temperature), generator)
+
+
+def inputs_overwritten(rewards_a, rewards_b, temperature=1.0, generator=None):
+    rewards_a -= rewards_b
+    rewards_a /= temperature
+    return draw(torch.sigmoid(rewards_a), generator)
+
+
+def result_as_a_column(rewards_a, rewards_b, temperature=1.0, generator=None):
+    return draw(torch.sigmoid((rewards_a - rewards_b) / temperature), generator)[:, None]
+
+
 def floats_for_bools(rewards_a, rewards_b, temperature=1.0, generator=None):
     return torch.bernoulli(torch.sigmoid((rewards_a - rewards_b) / temperature), generator=generator)
 
@@ -125,6 +150,17 @@ def even_chance(a, b):
     return corrected(observed, 1 / len(shares_a))
 
 
+def three_labels_only(a, b):
+    observed, shares_a, shares_b = agreement_parts(a, b)
+    return corrected(observed, sum(shares_a.get(k, 0) * shares_b.get(k, 0) for k in ("A", "B", "tie")))
+
+
+def brackets_forgotten(a, b):
+    observed, shares_a, shares_b = agreement_parts(a, b)
+    by_chance = sum(shares_a[k] * shares_b[k] for k in shares_a)
+    return (observed - by_chance) / 1 - by_chance if by_chance < 1 else math.nan
+
+
 def pooled_labels(a, b):
     observed, shares_a, shares_b = agreement_parts(a, b)
     return corrected(observed, sum(((shares_a[k] + shares_b[k]) / 2) ** 2 for k in shares_a))
@@ -179,6 +215,33 @@ def all_contradictions(pairs, prompts=True, clean=normalise, same_text=False):
         and rows[i][1:] == rows[j][:0:-1]
         and (same_text or rows[i][1] != rows[i][2])
     ]
+
+
+def nothing_found(pairs):
+    return []
+
+
+def in_order_of_the_later_row(pairs):
+    return all_contradictions(pairs)
+
+
+def joined(pairs, blank):
+    """Rows found by one string a triplet."""
+    rows = [said(pair) for pair in pairs]
+    return [
+        (i, j)
+        for i in range(len(rows))
+        for j in range(i + 1, len(rows))
+        if blank.join(rows[i]) == blank.join((rows[j][0], rows[j][2], rows[j][1])) and rows[i][1] != rows[i][2]
+    ]
+
+
+def joined_without_a_blank(pairs):
+    return joined(pairs, "")
+
+
+def joined_by_a_blank(pairs):
+    return joined(pairs, " ")
 
 
 def prompt_ignored(pairs):
@@ -273,6 +336,10 @@ def messages_for_words(pairs, length=count_words):
     return shares([len(pair["chosen"]) - len(pair["rejected"]) for pair in pairs])
 
 
+def text_of_forgotten(pairs, length=count_words):
+    return shares([length(pair["chosen"]) - length(pair["rejected"]) for pair in pairs])
+
+
 def roles_counted(pairs, length=count_words):
     def whole(value):
         return value if isinstance(value, str) else "\n".join(f"{m['role']}: {m['content']}" for m in value)
@@ -314,15 +381,44 @@ def hold_out(pairs, held_out_rows):
     return take(pairs, [r for r in rows if r not in held]), take(pairs, [r for r in rows if r in held])
 
 
-def by_groups(pairs, held_out, groups, shuffle):
-    """The right answer, with the groups and their shuffling given: what most of the slips below have in common."""
+def by_groups(pairs, held_out, groups, shuffle, last_trains=True, never_empty=True):
+    """The right answer, with parts of it given: what most of the slips below have in common."""
     names, target, held = list(dict.fromkeys(groups)), held_out * len(groups), []
     names = shuffle(names) or names
-    for name in names[:-1]:
-        rows = [row for row, group in enumerate(groups) if group == name]
-        if abs(len(held) + len(rows) - target) < abs(len(held) - target):
-            held += rows
+    rows_of = {name: [row for row, group in enumerate(groups) if group == name] for name in names}
+    for name in names[:-1] if last_trains else names:
+        if abs(len(held) + len(rows_of[name]) - target) < abs(len(held) - target):
+            held += rows_of[name]
+    if never_empty and not held:
+        held = min(rows_of.values(), key=len)
     return hold_out(pairs, held)
+
+
+def groups_of(pairs, key):
+    return [group_of(pair, key) for pair in pairs]
+
+
+def key_ignored(pairs, key, held_out=0.2, seed=0):
+    return by_groups(pairs, held_out, groups_of(pairs, "prompt"), random.Random(seed).shuffle)
+
+
+def held_out_ignored(pairs, key, held_out=0.2, seed=0):
+    return by_groups(pairs, 0.2, groups_of(pairs, key), random.Random(seed).shuffle)
+
+
+def held_out_side_empty(pairs, key, held_out=0.2, seed=0):
+    shuffle = random.Random(seed).shuffle
+    return by_groups(pairs, held_out, groups_of(pairs, key), shuffle, never_empty=False)
+
+
+def training_side_empty(pairs, key, held_out=0.2, seed=0):
+    shuffle = random.Random(seed).shuffle
+    return by_groups(pairs, held_out, groups_of(pairs, key), shuffle, last_trains=False)
+
+
+def lists_for_a_data_set(pairs, key, held_out=0.2, seed=0):
+    sides = by_groups(pairs, held_out, groups_of(pairs, key), random.Random(seed).shuffle)
+    return tuple(list(side) for side in sides)
 
 
 def rows_shuffled(pairs, key, held_out=0.2, seed=0):
@@ -336,7 +432,7 @@ def last_rows_held_out(pairs, key, held_out=0.2, seed=0):
 
 
 def share_of_groups(pairs, key, held_out=0.2, seed=0):
-    groups = [group_of(pair, key) for pair in pairs]
+    groups = groups_of(pairs, key)
     names = list(dict.fromkeys(groups))
     random.Random(seed).shuffle(names)
     held = set(names[: max(1, round(held_out * len(names)))])
@@ -349,32 +445,32 @@ def spelling_matters(pairs, key, held_out=0.2, seed=0):
 
 
 def global_generator(pairs, key, held_out=0.2, seed=0):
-    return by_groups(pairs, held_out, [group_of(pair, key) for pair in pairs], random.shuffle)
+    return by_groups(pairs, held_out, groups_of(pairs, key), random.shuffle)
 
 
 def global_generator_seeded(pairs, key, held_out=0.2, seed=0):
     random.seed(seed)
-    return by_groups(pairs, held_out, [group_of(pair, key) for pair in pairs], random.shuffle)
+    return by_groups(pairs, held_out, groups_of(pairs, key), random.shuffle)
 
 
 def order_of_a_set(pairs, key, held_out=0.2, seed=0):
-    groups = [group_of(pair, key) for pair in pairs]
+    groups = groups_of(pairs, key)
     return by_groups(
         pairs, held_out, groups, lambda names: random.Random(seed).sample(list(set(names)), len(names))
     )
 
 
 def seed_ignored(pairs, key, held_out=0.2, seed=0):
-    return by_groups(pairs, held_out, [group_of(pair, key) for pair in pairs], random.Random(0).shuffle)
+    return by_groups(pairs, held_out, groups_of(pairs, key), random.Random(0).shuffle)
 
 
 def sides_of_the_split_swapped(pairs, key, held_out=0.2, seed=0):
-    train, test = by_groups(pairs, held_out, [group_of(p, key) for p in pairs], random.Random(seed).shuffle)
+    train, test = by_groups(pairs, held_out, groups_of(pairs, key), random.Random(seed).shuffle)
     return test, train
 
 
 def grouped_rows(pairs, key, held_out=0.2, seed=0):
-    groups = [group_of(pair, key) for pair in pairs]
+    groups = groups_of(pairs, key)
     train, test = by_groups(pairs, held_out, groups, random.Random(seed).shuffle)
     sort = lambda side: take(side, sorted(range(len(side)), key=lambda r: repr(group_of(side[r], key))))  # noqa: E731
     return sort(train), sort(test)
@@ -408,6 +504,11 @@ MISTAKES = {
             temperature_ignored,
         ),
         Mistake(
+            "only one reward divided",
+            "Brackets: the temperature divides the whole difference, (r_A − r_B) / temperature.",
+            only_one_reward_divided,
+        ),
+        Mistake(
             "the other completion forgotten",
             "σ(r_A) says nothing about B. Only the difference of the two rewards counts.",
             other_completion_forgotten,
@@ -426,6 +527,26 @@ MISTAKES = {
             "generator ignored",
             "Draw from the generator that was passed, or nobody can repeat your labels.",
             generator_ignored,
+        ),
+        Mistake(
+            "generator rewound",
+            "You set the generator back to its seed in each call, so every annotator draws the same errors. Just draw from it.",
+            generator_rewound,
+        ),
+        Mistake(
+            "a seed of its own",
+            "Without a generator each call should draw anew, from torch's global one. Pass generator=generator on as it is, None too.",
+            seed_of_its_own,
+        ),
+        Mistake(
+            "inputs overwritten",
+            "-= and /= change the caller's tensors. Write rewards_a - rewards_b, which makes a new one.",
+            inputs_overwritten,
+        ),
+        Mistake(
+            "a column for a row",
+            "B pairs give a result of shape (B,). Yours is (B, 1), which would broadcast to (B, B) against the next (B,) tensor.",
+            result_as_a_column,
         ),
         Mistake(
             "numbers for booleans", "The result is a mask: bool, true where A is chosen.", floats_for_bools
@@ -480,6 +601,16 @@ MISTAKES = {
             even_chance,
         ),
         Mistake(
+            "only the labels A, B and tie",
+            "Labels may be any values. Go over the labels that occur, for instance over the keys of a Counter.",
+            three_labels_only,
+        ),
+        Mistake(
+            "brackets forgotten",
+            "Python divides first: x / 1 - p_e is x - p_e. Write (p_o - p_e) / (1 - p_e).",
+            brackets_forgotten,
+        ),
+        Mistake(
             "labels pooled",
             "You averaged the two annotators' shares and squared: that is Scott's π. Cohen multiplies one's share by the other's.",
             pooled_labels,
@@ -514,6 +645,26 @@ MISTAKES = {
         ),
     ],
     "find_contradictions": [
+        Mistake(
+            "nothing found",
+            "Your list is empty although two rows say opposite things. Is the return, or the append, where it should be?",
+            nothing_found,
+        ),
+        Mistake(
+            "order of the result",
+            "These are the right rows in the order in which you met them. Sort them, so that the smallest i comes first.",
+            in_order_of_the_later_row,
+        ),
+        Mistake(
+            "texts joined without a mark",
+            "Joined to one string, 'ab' + 'c' and 'a' + 'bc' look alike. Keep the three texts apart: a tuple is a good key.",
+            joined_without_a_blank,
+        ),
+        Mistake(
+            "texts joined by a blank",
+            "Texts hold blanks themselves, so 'a b' with 'c' and 'a' with 'b c' look alike. A tuple keeps them apart.",
+            joined_by_a_blank,
+        ),
         Mistake(
             "prompt ignored",
             "A better answer to one question may be the worse one to another. Both rows must have the same prompt.",
@@ -585,6 +736,11 @@ MISTAKES = {
             messages_for_words,
         ),
         Mistake(
+            "text_of forgotten",
+            "A completion may be a list of messages, and a list has no words. Pass text_of(pair['chosen']) to `length`.",
+            text_of_forgotten,
+        ),
+        Mistake(
             "roles counted",
             "The word 'assistant' is no word of the answer. text_of leaves the roles out; normalise does not.",
             roles_counted,
@@ -618,6 +774,31 @@ MISTAKES = {
             "share of groups",
             "You held out a share of the groups. Groups differ in size, and held_out is a share of the pairs.",
             share_of_groups,
+        ),
+        Mistake(
+            "key ignored",
+            "You always grouped by prompt. `key` says what a group is: a column's name or a function. group_of(pair, key) handles both.",
+            key_ignored,
+        ),
+        Mistake(
+            "held_out ignored",
+            "The held-out share does not follow `held_out`. Its value 0.2 is only the default.",
+            held_out_ignored,
+        ),
+        Mistake(
+            "held-out side empty",
+            "With two groups of 9 rows and held_out 0.2 neither group brings the number nearer to 3.6. Then hold out the smallest one.",
+            held_out_side_empty,
+        ),
+        Mistake(
+            "training side empty",
+            "With held_out 0.9 all groups may be wanted on the held-out side. Leave one for training.",
+            training_side_empty,
+        ),
+        Mistake(
+            "lists for a data set",
+            "Return the type of `pairs`, a data set for a data set: take(pairs, rows) does that.",
+            lists_for_a_data_set,
         ),
         Mistake(
             "spelling matters",
