@@ -19,6 +19,9 @@ PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(VENV) -m pytest -n $(
 RUFF := $(VENV) -m ruff
 CODE := dpo_lab tests solutions
 
+# On a busy machine threads that wait by spinning take the cores from each other: a step then takes ten times as long.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup models lab demo test fresh lint test-library test-solutions test-notebooks build format clean

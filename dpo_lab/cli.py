@@ -31,7 +31,9 @@ def build_parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo", help="align SmolLM2 on the shipped pairs and compare before with after"
     )
-    demo.add_argument("--pairs", type=int, default=64, help="how many preference pairs to train on (default: 64)")
+    demo.add_argument(
+        "--pairs", type=int, default=64, help="how many preference pairs to train on (default: 64)"
+    )
     demo.add_argument("--epochs", type=int, default=1, help="passes over them (default: 1)")
     demo.add_argument("--seed", type=int, default=0, help="of the batch order (default: 0)")
     demo.add_argument("--out", default="runs/demo", help="folder for figure and history (default: runs/demo)")

@@ -117,13 +117,17 @@ def score_rows(policy: Policy, rows: Sequence[Encoded], batch_size: int = 64) ->
     """
     policy.model.eval()
     parts = [
-        completion_logprobs(policy.model, to_device(collate_rows(part, policy.tokenizer.pad_token_id), policy.model))
+        completion_logprobs(
+            policy.model, to_device(collate_rows(part, policy.tokenizer.pad_token_id), policy.model)
+        )
         for part in split(list(rows), batch_size)
     ]
     return torch.cat(parts).cpu()
 
 
-def score_completions(policy: Policy, prompts: Sequence[str | Messages], completions: Sequence[str]) -> Tensor:
+def score_completions(
+    policy: Policy, prompts: Sequence[str | Messages], completions: Sequence[str]
+) -> Tensor:
     """log π(y|x) of given texts, in nats, EOS included.
 
     Args:
@@ -138,8 +142,12 @@ def score_completions(policy: Policy, prompts: Sequence[str | Messages], complet
         ValueError: lengths differ, or a completion is empty.
     """
     if len(prompts) != len(completions):
-        raise ValueError(f"need one completion a prompt, got {len(prompts)} prompts, {len(completions)} completions")
-    return score_rows(policy, [encode_pair(policy.tokenizer, x, y) for x, y in zip(prompts, completions, strict=True)])
+        raise ValueError(
+            f"need one completion a prompt, got {len(prompts)} prompts, {len(completions)} completions"
+        )
+    return score_rows(
+        policy, [encode_pair(policy.tokenizer, x, y) for x, y in zip(prompts, completions, strict=True)]
+    )
 
 
 def pair_accuracies(

@@ -132,7 +132,9 @@ class Run:
         ]
         self.steps = len(self.batches)
         trainable = [p for p in policy.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(trainable, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            trainable, lr=config.lr, weight_decay=config.weight_decay, fused=True
+        )
         warmup = math.ceil(config.warmup_ratio * self.steps)
         self.schedule = make_schedule(self.optimizer, config.schedule, warmup, self.steps)
         self.checkpoint = Checkpoint(policy, self.optimizer, self.schedule, config)
@@ -266,7 +268,7 @@ def make_accelerator(policy: Policy, config: LoopConfig) -> Accelerator:
 
 
 def epoch_batches(size: int, epoch: int, config: LoopConfig) -> list[list[int]]:
-    """The row numbers of each batch of an epoch: a shuffle that seed and epoch alone decide, so a resumed run has it."""
+    """The rows of each batch of an epoch: a shuffle that seed and epoch alone decide, so a resumed run has it too."""
     generator = torch.Generator().manual_seed(config.seed * 100_003 + epoch)
     return split(torch.randperm(size, generator=generator).tolist(), config.batch_size)
 
@@ -278,7 +280,7 @@ def split(rows: list[int], size: int) -> list[list[int]]:
 
 @contextmanager
 def finish_step_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C end the loop between two steps, so that weights and optimiser agree; a second Ctrl-C ends it at once."""
+    """Let Ctrl-C end the loop between two steps, so that weights and optimiser agree; a second one ends it at once."""
     pressed: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False  # only the main thread may handle signals

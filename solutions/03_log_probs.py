@@ -75,7 +75,9 @@ print("input_ids", tuple(input_ids.shape), "  logits", tuple(logits.shape))
 # %%
 best = logits[0].argmax(dim=-1).tolist()
 words = tiny.tokenizer.convert_ids_to_tokens
-pd.DataFrame({"position": range(11), "went in": words(row.input_ids), "most likely by these logits": words(best)}).set_index("position").T
+pd.DataFrame(
+    {"position": range(11), "went in": words(row.input_ids), "most likely by these logits": words(best)}
+).set_index("position").T
 
 # %% [markdown]
 # The logits at position $t$ are about token $t + 1$: after "was" the model thinks of an adjective, not of "was". So nothing predicts the first token, and the last logits predict a token that is not there. Of $T$ tokens, $T - 1$ get a score.
@@ -101,7 +103,11 @@ token_logprobs = check(token_logprobs)
 # </details>
 
 # %%
-batch = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids), "completion_mask": torch.tensor([row.completion_mask])}
+batch = {
+    "input_ids": input_ids,
+    "attention_mask": torch.ones_like(input_ids),
+    "completion_mask": torch.tensor([row.completion_mask]),
+}
 scores = token_logprobs(logits, input_ids)
 unshifted = log_softmax(logits, dim=-1).gather(-1, input_ids[..., None]).squeeze(-1)[:, 1:]
 show(
@@ -109,7 +115,9 @@ show(
     "One row: the prompt grey, the completion coloured by its log-prob in nats (written below each token). Dark means unexpected.",
     alt="Eleven cells with one token each. The prompt's five are grey, the answer's six are in shades of blue with their log-probs.",
 )
-pd.DataFrame({"token": words(row.input_ids)[1:], "shifted": scores[0].tolist(), "not shifted": unshifted[0].tolist()}).set_index("token").T.round(2)
+pd.DataFrame(
+    {"token": words(row.input_ids)[1:], "shifted": scores[0].tolist(), "not shifted": unshifted[0].tolist()}
+).set_index("token").T.round(2)
 
 # %% [markdown]
 # The shifted scores are what a reader would expect: a choice (which adjective?) costs nats, a forced word costs nearly none. The unshifted ones are a different quantity: how much the model expects each word *twice in a row*. Nothing crashes, and training on them teaches the model to repeat itself.
@@ -144,10 +152,16 @@ join_pair = check(join_pair)
 
 # %%
 eos = tiny.tokenizer.eos_token_id
-prompt_ids, answer_ids = tiny.tokenizer("review of the soup :").input_ids, tiny.tokenizer("the soup was fresh .").input_ids
+prompt_ids, answer_ids = (
+    tiny.tokenizer("review of the soup :").input_ids,
+    tiny.tokenizer("the soup was fresh .").input_ids,
+)
 joined = join_pair(prompt_ids, answer_ids, eos)
 print("the same as the library's encode_pair:", joined == row)
-print("an answer that brings its own EOS gives the same row:", join_pair(prompt_ids, [*answer_ids, eos], eos) == joined)
+print(
+    "an answer that brings its own EOS gives the same row:",
+    join_pair(prompt_ids, [*answer_ids, eos], eos) == joined,
+)
 
 # %% [markdown]
 # ## 3 · One number a completion
@@ -248,12 +262,16 @@ def run_model(policy, batch, attention_mask=None):
     attended = batch["attention_mask"] if attention_mask is None else attention_mask
     positions = (attended.cumsum(dim=-1) - 1).clamp(min=0)
     with torch.no_grad():
-        return policy.model(input_ids=batch["input_ids"], attention_mask=attended, position_ids=positions).logits
+        return policy.model(
+            input_ids=batch["input_ids"], attention_mask=attended, position_ids=positions
+        ).logits
 
 
 left = collate_rows(rows, pad, padding_side="left")
 show(
-    draw_tokens(tiny.tokenizer, left, token_logprobs(run_model(tiny, left), left["input_ids"]), names=["A", "B", "C"]),
+    draw_tokens(
+        tiny.tokenizer, left, token_logprobs(run_model(tiny, left), left["input_ids"]), names=["A", "B", "C"]
+    ),
     "Three rows, padded on the left. Hatched cells are padding: the model computes something there too, and nobody reads it.",
     alt="A grid of three rows. Rows A and C begin with hatched padding cells, then grey prompt cells, then coloured completion cells.",
 )
@@ -303,7 +321,10 @@ truncate_prompt = check(truncate_prompt)
 # %%
 long_row = encode_pair(tiny.tokenizer, "review of the soup :", "the soup was tasty . highly recommended .")
 cut_right = Encoded(long_row.input_ids[:11], long_row.completion_mask[:11])
-for name, cut in (("prompt from the left", truncate_prompt(long_row, 11)), ("simply on the right", cut_right)):
+for name, cut in (
+    ("prompt from the left", truncate_prompt(long_row, 11)),
+    ("simply on the right", cut_right),
+):
     print(f"{name:21}", tiny.tokenizer.decode(cut.input_ids))
 
 # %% [markdown]
@@ -325,22 +346,39 @@ tokenizer = smol.tokenizer
 
 
 def pieces(text):
-    return [tokenizer.decode([i]).replace("\n", "↵").replace(" ", "·") for i in tokenizer(text, add_special_tokens=False).input_ids]
+    return [
+        tokenizer.decode([i]).replace("\n", "↵").replace(" ", "·")
+        for i in tokenizer(text, add_special_tokens=False).input_ids
+    ]
 
 
-examples = [("Any good? Answer: ", "Yes."), ("The kettle is un", "usable."), ("The kettle is wonder", "ful."), ("Any good? Answer:", " Yes.")]
+examples = [
+    ("Any good? Answer: ", "Yes."),
+    ("The kettle is un", "usable."),
+    ("The kettle is wonder", "ful."),
+    ("Any good? Answer:", " Yes."),
+]
 pd.DataFrame(
-    [{"apart": " | ".join(pieces(p)) + "  ‖  " + " | ".join(pieces(c)), "together": " | ".join(pieces(p + c))} for p, c in examples]
+    [
+        {
+            "apart": " | ".join(pieces(p)) + "  ‖  " + " | ".join(pieces(c)),
+            "together": " | ".join(pieces(p + c)),
+        }
+        for p, c in examples
+    ]
 )
 
 # %% [markdown]
 # In the first three examples a token **straddles** the border when the text is tokenized as one: `·Yes` begins in the prompt and ends in the completion. Whose is it? The usual recipe, "tokenize all, the first `len(prompt_ids)` tokens are the prompt", gives it to the prompt. Here is what each choice does to the score of "Yes."
 
+
 # %%
 def score_answer(prompt_ids, answer_ids):
     """Log-probs of the answer's tokens behind the prompt's, without EOS."""
     ids = torch.tensor([prompt_ids + answer_ids])
-    return token_logprobs(run_model(smol, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}), ids)[0, -len(answer_ids) :]
+    return token_logprobs(run_model(smol, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}), ids)[
+        0, -len(answer_ids) :
+    ]
 
 
 def ids_of(text):
@@ -357,7 +395,10 @@ cases = {
 scored = {name: score_answer(*case) for name, case in cases.items()}
 pd.DataFrame(
     {
-        "answer's tokens": [" | ".join(tokenizer.decode([i]).replace(" ", "·") for i in answer) for _, answer in cases.values()],
+        "answer's tokens": [
+            " | ".join(tokenizer.decode([i]).replace(" ", "·") for i in answer)
+            for _, answer in cases.values()
+        ],
         "log-probs": [", ".join(f"{value:.2f}" for value in scores.tolist()) for scores in scored.values()],
         "sum": [round(scores.sum().item(), 2) for scores in scored.values()],
     },
@@ -374,7 +415,9 @@ pd.DataFrame(
 # **Predict.** The notes that this course grew from mask with `labels != pad_token_id`. Which tokens does that rule count in the row below, and which does it lose?
 
 # %%
-print("EOS:", tokenizer.eos_token, tokenizer.eos_token_id, "  pad:", tokenizer.pad_token, tokenizer.pad_token_id)
+print(
+    "EOS:", tokenizer.eos_token, tokenizer.eos_token_id, "  pad:", tokenizer.pad_token, tokenizer.pad_token_id
+)
 pad = tokenizer.pad_token_id
 short = encode_pair(tokenizer, "Is this kettle good?", " It boils fast.")
 longer = encode_pair(tokenizer, "Is this kettle good?", " It boils fast and it pours.")
@@ -384,12 +427,27 @@ by_id = batch["input_ids"] != pad
 
 twice = {name: tensor.repeat(2, 1) for name, tensor in batch.items()}
 show(
-    draw_tokens(tokenizer, twice, scores.repeat(2, 1), torch.cat([batch["completion_mask"], by_id]), names=["by position", "by id"]),
+    draw_tokens(
+        tokenizer,
+        twice,
+        scores.repeat(2, 1),
+        torch.cat([batch["completion_mask"], by_id]),
+        names=["by position", "by id"],
+    ),
     "The same padded row twice; coloured is what each rule counts. By id, the prompt counts and the EOS does not.",
     alt="Two rows of the same tokens. Above, the answer and its end token are coloured. Below, prompt and answer are coloured and the end token is grey.",
 )
-counted = {"completion, by position": batch["completion_mask"], "not pad, by id": by_id, "completion and not pad": batch["completion_mask"] & by_id}
-pd.DataFrame({name: {"sum": scores[m[:, 1:]].sum().item(), "tokens": m[:, 1:].sum().item()} for name, m in counted.items()}).T.round(2)
+counted = {
+    "completion, by position": batch["completion_mask"],
+    "not pad, by id": by_id,
+    "completion and not pad": batch["completion_mask"] & by_id,
+}
+pd.DataFrame(
+    {
+        name: {"sum": scores[m[:, 1:]].sum().item(), "tokens": m[:, 1:].sum().item()}
+        for name, m in counted.items()
+    }
+).T.round(2)
 
 # %% [markdown]
 # Two errors in one rule: the prompt is scored, and the EOS is not. The third line repairs the first error only, and it is the nastier bug: its number is off by just the EOS's own log-prob, so it looks right.
@@ -412,7 +470,9 @@ results = {
 }
 print("tokens of the row:", len(chat), "  hidden by id:", hidden.sum().item())
 for name, logits in results.items():
-    print(f"attention mask {name:11}  log π(y|x) = {sequence_logprobs(logits, batch['input_ids'], batch['completion_mask']).item():.2f}")
+    print(
+        f"attention mask {name:11}  log π(y|x) = {sequence_logprobs(logits, batch['input_ids'], batch['completion_mask']).item():.2f}"
+    )
 
 # %% [markdown]
 # ### A model that never learns to stop
@@ -422,7 +482,10 @@ for name, logits in results.items():
 # **Predict.** Does this probability rise, fall or stay, in each of the two runs?
 
 # %%
-one_sentence = [encode_pair(tiny.tokenizer, p["prompt"], p["chosen"].split(" . ")[0].removesuffix(" .") + " .") for p in pairs.select(range(32))]
+one_sentence = [
+    encode_pair(tiny.tokenizer, p["prompt"], p["chosen"].split(" . ")[0].removesuffix(" .") + " .")
+    for p in pairs.select(range(32))
+]
 eos = tiny.tokenizer.eos_token_id
 batch = collate_rows(one_sentence, eos)  # pad == eos, as in SmolLM2
 last = torch.tensor([len(r) - 2 for r in one_sentence])  # log-prob of each row's final EOS
@@ -433,7 +496,10 @@ def stop_probability(policy):
     return scores[torch.arange(len(last)), last].exp().mean().item()
 
 
-masks = {"mask by position": batch["completion_mask"], "EOS masked by id": batch["completion_mask"] & (batch["input_ids"] != eos)}
+masks = {
+    "mask by position": batch["completion_mask"],
+    "EOS masked by id": batch["completion_mask"] & (batch["input_ids"] != eos),
+}
 print(f"{'before':17} P(EOS after the first sentence) = {stop_probability(tiny):.3f}")
 for name, mask in masks.items():
     student = copy.deepcopy(tiny)
@@ -448,8 +514,12 @@ for name, mask in masks.items():
 # %%
 logits = tiny.model(batch["input_ids"], attention_mask=batch["attention_mask"]).logits
 for name, mask in masks.items():
-    (gradient,) = torch.autograd.grad(sequence_logprobs(logits, batch["input_ids"], mask).sum(), logits, retain_graph=True)
-    print(f"{name:17} gradient norm at the positions that predict EOS: {gradient[torch.arange(len(last)), last].norm():.4f}")
+    (gradient,) = torch.autograd.grad(
+        sequence_logprobs(logits, batch["input_ids"], mask).sum(), logits, retain_graph=True
+    )
+    print(
+        f"{name:17} gradient norm at the positions that predict EOS: {gradient[torch.arange(len(last)), last].norm():.4f}"
+    )
 
 # %% [markdown]
 # With the mask by position the model learns to stop. With the EOS masked by id, the gradient at those positions is exactly 0, and the probability only drifts with what the other tokens do to the shared weights. Train a model so from the start and nothing ever teaches it to stop: it rambles on until its token limit.
@@ -463,7 +533,11 @@ for name, mask in masks.items():
 # %%
 sentence = " This kettle boils a full litre in three minutes, pours without a drip and has survived two years of daily tea."
 more = " The lid opens wide enough to clean, and the handle stays cool even when you forget it on the stove. I would buy it again,"
-texts = {"short": " It boils water.", "one sentence": sentence, "three sentences": sentence + more + " although the blue light is far too bright for a dark kitchen."}
+texts = {
+    "short": " It boils water.",
+    "one sentence": sentence,
+    "three sentences": sentence + more + " although the blue light is far too bright for a dark kitchen.",
+}
 smol_rows = [encode_pair(tokenizer, "Is this kettle good?", text) for text in texts.values()]
 batch = collate_rows(smol_rows, pad)
 ids, mask, logits = batch["input_ids"], batch["completion_mask"], run_model(smol, batch)
@@ -524,15 +598,27 @@ lengths = mask.sum(dim=-1)
 # **Predict.** Three scatter plots over the completion's length: the reference's sum, the reference's mean per token, and the log-ratio $\log\pi_\theta(y\mid x) - \log\pi_\text{ref}(y\mid x)$, which is all that DPO sees. Which of them falls along a line? Which one opens like a fan?
 
 # %%
-policy_logps, ref_logps = sequence_logprobs(policy_logits, ids, mask), sequence_logprobs(ref_logits, ids, mask)
+policy_logps, ref_logps = (
+    sequence_logprobs(policy_logits, ids, mask),
+    sequence_logprobs(ref_logits, ids, mask),
+)
 show(
     plot_length(lengths, ref_logps, policy_logps, is_chosen=torch.arange(256) < 128),
     "256 completions by length, each point one completion. The sum falls along a line, the mean falls far less. The log-ratio opens like a fan.",
     alt="Three scatter plots against completion length: sums fall from about -4 to about -40, most means lie between -0.5 and -1.4, log-ratios spread out around and below zero as length grows.",
 )
 log_ratios = policy_logps - ref_logps
-groups = pd.cut(pd.Series(lengths.tolist()), [0, 8, 14, 20, 40], labels=["up to 8", "9–14", "15–20", "21 and more"])
-values = pd.DataFrame({"sum": ref_logps, "mean per token": ref_logps / lengths, "log-ratio": log_ratios, "|log-ratio|": log_ratios.abs()})
+groups = pd.cut(
+    pd.Series(lengths.tolist()), [0, 8, 14, 20, 40], labels=["up to 8", "9–14", "15–20", "21 and more"]
+)
+values = pd.DataFrame(
+    {
+        "sum": ref_logps,
+        "mean per token": ref_logps / lengths,
+        "log-ratio": log_ratios,
+        "|log-ratio|": log_ratios.abs(),
+    }
+)
 values.astype(float).groupby(groups, observed=True).mean().round(2)
 
 # %% [markdown]
@@ -546,9 +632,12 @@ values.astype(float).groupby(groups, observed=True).mean().round(2)
 #
 # **Predict.** The DPO gap is $\delta = [\log\pi_\theta(y_w) - \log\pi_\text{ref}(y_w)] - [\log\pi_\theta(y_l) - \log\pi_\text{ref}(y_l)]$, with $y_w$ the chosen and $y_l$ the rejected completion. Does it change when the prompt is scored, with sums? With means?
 
+
 # %%
 def gaps(mask, average):
-    ratios = sequence_logprobs(policy_logits, ids, mask, average) - sequence_logprobs(ref_logits, ids, mask, average)
+    ratios = sequence_logprobs(policy_logits, ids, mask, average) - sequence_logprobs(
+        ref_logits, ids, mask, average
+    )
     return ratios[:128] - ratios[128:]
 
 
@@ -560,9 +649,21 @@ table = pd.DataFrame(
         "mean, with prompt": gaps(everything, True),
     }
 )
-print("largest difference with sums: ", f"{(table['sum, completion'] - table['sum, with prompt']).abs().max():.1e}", "nats")
-print("largest difference with means:", f"{(table['mean, completion'] - table['mean, with prompt']).abs().max():.3f}", "nats per token")
-print("pairs whose mean gap changes sign with the prompt:", int((table["mean, completion"] * table["mean, with prompt"] < 0).sum()), "of 128")
+print(
+    "largest difference with sums: ",
+    f"{(table['sum, completion'] - table['sum, with prompt']).abs().max():.1e}",
+    "nats",
+)
+print(
+    "largest difference with means:",
+    f"{(table['mean, completion'] - table['mean, with prompt']).abs().max():.3f}",
+    "nats per token",
+)
+print(
+    "pairs whose mean gap changes sign with the prompt:",
+    int((table["mean, completion"] * table["mean, with prompt"] < 0).sum()),
+    "of 128",
+)
 table.head(4).round(4)
 
 # %% [markdown]
@@ -573,6 +674,7 @@ table.head(4).round(4)
 # Each of these is in notes, posts or pull requests. Read the code, find the bug, then run the cell.
 #
 # ### The slice
+
 
 # %%
 def get_log_probs(model, prompt_ids, response_ids):  # (B, P) and (B, C)
@@ -617,7 +719,10 @@ report = {}
 for name, clamp in (("plain", lambda logp: logp), ("clamped", lambda logp: logp.clamp(min=-100, max=0))):
     logps = clamp(sequence_logprobs(leaf, review_ids, review_mask))
     (gradient,) = torch.autograd.grad(logps.sum(), leaf)
-    report[f"log π, {name}"], report[f"gradient norm, {name}"] = logps.tolist(), gradient.flatten(1).norm(dim=1).tolist()
+    report[f"log π, {name}"], report[f"gradient norm, {name}"] = (
+        logps.tolist(),
+        gradient.flatten(1).norm(dim=1).tolist(),
+    )
 pd.DataFrame(report, index=list(texts)).round(3)
 
 # %% [markdown]

@@ -91,7 +91,7 @@ pd.DataFrame(pairs[:2])
 # %%
 show(
     draw_stages(),
-    "What each recipe runs, from left to right, and which models it holds in memory meanwhile (blue). DPO keeps stage 1 and replaces the other two by one loss; its reference runs once.",
+    "What each recipe runs, from left to right, and which models it holds in memory meanwhile (last line of each box). DPO keeps stage 1 and replaces the other two by one loss; its reference runs once.",
     alt="Two rows of three boxes. RLHF: SFT, reward model, PPO with policy, value, reward and reference models. DPO: SFT, reference log-probs once, DPO with the policy alone.",
 )
 
@@ -142,7 +142,7 @@ starts = {"no SFT": untrained_policy(), "10 steps of SFT": untrained_policy(), "
 train_sft(starts["10 steps of SFT"], sample_reviews(10 * SFT.batch_size), SFT)
 rows = {name: dpo_from(policy) for name, policy in starts.items()}
 rows["shipped, no DPO"] = describe(tiny, tiny.measure(tiny.reference, 64))
-pd.DataFrame(rows).T
+pd.DataFrame.from_dict(rows, orient="index").round(3)
 
 # %% [markdown]
 # By the numbers that one would log, the untrained start looks best: the highest held-out accuracy and the highest true reward of the four. Now read its sample. With random weights all words are about equally likely, so it is easy to make the kind ones likelier, and the true reward of this world adds up words in whatever order. The surprise tells the two apart: above ten nats a token without SFT, below one for a model that writes reviews.
@@ -448,7 +448,7 @@ for factor in (0.01, 1, 30):
         "KL": lab.kl(policy, found),
         **describe(lab, found),
     }
-pd.DataFrame(rows).T
+pd.DataFrame.from_dict(rows, orient="index").round(3)
 
 # %% [markdown]
 # A hundredth of our rate changes next to nothing in so few steps: the loss is still $\ln 2$ to three digits. It is no bad rate; it is one for other models or for many more steps. At our rate the reward rises, the policy stays near the reference, and the text is text.
@@ -531,7 +531,7 @@ for rate in (5e-6, 1e-5, 3e-4):
         for dtype in (torch.float32, torch.bfloat16)
     }
 print("share of the weights that a step of this size changes:")
-pd.DataFrame(rows).T.round(3)
+pd.DataFrame.from_dict(rows, orient="index").round(3)
 
 # %% [markdown]
 # At 1e-5 about one weight in ten changes; all others round back to where they were, step after step, without an error or a warning. So the weights (and Adam's running sizes) stay in float32, and only the forward pass runs in bfloat16: `DPOConfig(precision="bf16")` does so by autocast, and `train_dpo` casts the weights of a model that was loaded in bfloat16. Log-probs and loss are float32 in any case (lesson 03).
@@ -664,7 +664,7 @@ rows = {
     }
     for name, found in {"reference": before, **after}.items()
 }
-pd.DataFrame(rows).T
+pd.DataFrame.from_dict(rows, orient="index").round(3)
 
 # %% [markdown]
 # The gain's interval excludes zero for each seed. Know what it covers: the luck of sampling on these prompts. The luck of the batch order is what the three seeds show. The luck of these pairs and of these held-out items is in neither. The mean length has hardly changed, so the gain is not bought with longer reviews, although this reward would pay for them.
@@ -757,7 +757,7 @@ for name, policy in {"stopped": stopped, "to the end": to_the_end}.items():
     found = lab.measure(policy, 64)
     accuracy = pair_accuracies(policy, lab.reference, heldout_pairs)["rewards/accuracies"]
     rows[name] = {"held-out accuracy": accuracy, "KL": lab.kl(policy, found), **describe(lab, found)}
-pd.DataFrame(rows).T
+pd.DataFrame.from_dict(rows, orient="index").round(3)
 
 # %% [markdown]
 # The held-out loss has its minimum after a few steps and then stays *above* $\ln 2$: on unseen pairs the policy is confident and often wrong, which costs more than having no opinion. Early stopping returns the ring's weights; `DPOConfig(patience=3)` does what the cell above did by hand, and ends the run at the dashed line.

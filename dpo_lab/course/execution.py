@@ -43,7 +43,7 @@ def execute(notebook: NotebookNode, folder: Path, label: str) -> None:
         ],  # a kernel's remarks on its own transport tell an author nothing
         on_cell_start=progress,
     )
-    with _environment(OMP_NUM_THREADS=THREADS, PYTHONPATH=_python_path()):
+    with _environment(OMP_NUM_THREADS=THREADS, OMP_WAIT_POLICY="PASSIVE", PYTHONPATH=_python_path()):
         try:
             client.execute()
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:

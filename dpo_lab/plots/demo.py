@@ -34,6 +34,7 @@ def plot_alignment(
         )
     rewards.legend(loc="upper left")
     rewards.margins(y=0.25)
+    rewards.xaxis.set_major_locator(MaxNLocator(5))
     label(rewards, reward_label, "reviews", "True reward on held-out prompts")
     loss.plot(history.steps("loss"), history["loss"], **POLICY_LINE)
     loss.axhline(math.log(2), **GUIDE_LINE)

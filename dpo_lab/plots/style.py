@@ -1,4 +1,4 @@
-"""One look for every figure: colours that the colour-blind can tell apart, with one meaning through the whole course."""
+"""One look for every figure: colours that the colour-blind can tell apart, with one meaning in all lessons."""
 
 from __future__ import annotations
 

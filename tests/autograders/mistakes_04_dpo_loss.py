@@ -93,7 +93,7 @@ def smoothing_added(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
 
 
 def smoothing_subtracted(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
-    losses, chosen, rejected = dpo(pc, pr, rc, rr, beta)
+    _, chosen, rejected = dpo(pc, pr, rc, rr, beta)
     margins = chosen - rejected
     return (
         -(1 - label_smoothing) * logsigmoid(margins) + label_smoothing * logsigmoid(-margins),
