@@ -24,13 +24,10 @@
 # You need Python and a little PyTorch. Nothing about DPO is assumed.
 
 # %%
-import json
 import math
 import random
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -39,21 +36,10 @@ from torch import Tensor
 from dpo_lab import preferences
 from dpo_lab.checks import check_batch, check_positive
 from dpo_lab.course import check
-from dpo_lab.plots import plot_annotators, plot_label_noise, plot_leak, plot_longer_wins, show
-from dpo_lab.preferences import (
-    count_votes,
-    find_duplicates,
-    fleiss_kappa,
-    leakage,
-    load_pairs,
-    normalise,
-    pair_difficulty,
-    soft_label,
-)
-from dpo_lab.preferences.labelling import check_votes
-from dpo_lab.preferences.quality import Pairs, count_words
-from dpo_lab.preferences.rows import COLUMNS, Key, group_of, text_of
-from dpo_lab.preferences.splitting import PairsT, take
+from dpo_lab.plots import draw_agreement, plot_annotators, plot_label_noise, plot_leak, plot_longer_wins, show
+from dpo_lab.preferences import COLUMNS, Key, Pairs, PairsT, check_votes, count_words, group_of, load_pairs
+from dpo_lab.preferences.rows import normalise, text_of
+from dpo_lab.preferences.splitting import take
 from dpo_lab.widgets import agreement_explorer
 from dpo_lab.worlds import review
 
@@ -66,6 +52,8 @@ from dpo_lab.worlds import review
 # * the chosen one need not be good, only better than its rival;
 # * nothing is known about completions that nobody compared.
 #
+# The model in training is called the **policy**; a frozen copy of how it was before is the **reference**. Training raises $y_w$ *relative to* $y_l$, compared with the reference. It need not make $y_w$ likelier: both may fall, if $y_l$ falls more.
+#
 # The course ships two sets. `review_train` holds restaurant reviews by a tiny model with a tiny vocabulary. `everyday_train` holds one-sentence reviews by SmolLM2-135M-Instruct, a real if small language model, as chat messages.
 
 # %%
@@ -73,20 +61,24 @@ pairs = load_pairs("review_train")
 chats = load_pairs("everyday_train")
 print(len(pairs), "review pairs, columns", pairs.column_names)
 print(len(chats), "everyday pairs, columns", chats.column_names)
-pd.DataFrame(pairs.select(range(4)).to_list())
+pd.DataFrame(pairs.select(range(4)).to_list()).style.set_properties(**{"text-align": "left"})
 
 # %%
 for column in ("prompt", "chosen", "rejected"):
     print(column, "→", chats[1][column])
 
 # %% [markdown]
-# Both forms are common: plain strings, or lists of messages with a `role` and a `content`. `text_of(value)` gives the text of either.
+# Both forms are common: plain strings, or lists of messages with a `role` and a `content`. `text_of(value)` gives the text of either. The everyday set has more columns: the thing that is reviewed (`item`), both true rewards, and `p_chosen`, the probability with which the label fell as it did.
 #
 # In the first set "better" was decided by a rule that we know. The **true reward** of a review is the sum of its words' values: *delicious* counts $+1$, *stale* $-0.5$, *was* nothing (for the everyday set it is a sentiment score between $-1$ and $1$). In real life nobody hands you the true reward. Here we have it, and can measure what you would otherwise have to guess.
 #
-# A file from elsewhere may hold anything. A loader that skips bad rows in silence, or fails deep inside training, costs a day. Ours names them.
+# A file from elsewhere may hold anything. A loader that skips bad rows in silence, or fails deep inside training, costs a day. Ours names them. (The message about $\ln 2$ speaks of DPO's loss on such a pair: lesson 04 says why.)
 
 # %%
+import json
+import tempfile
+from pathlib import Path
+
 rows = [
     {"prompt": "review of the soup :", "chosen": "i loved the soup .", "rejected": "the soup was stale ."},
     {"prompt": "review of the soup :", "chosen": "", "rejected": "the soup was bland ."},
@@ -106,13 +98,13 @@ with tempfile.TemporaryDirectory() as folder:
 # | who compares | good for | where it goes wrong |
 # |---|---|---|
 # | **people** | what people want, new tasks, taste | slow and dear; they tire, disagree and skim, and take confidence for correctness (Hosking et al. 2024) |
-# | **AI feedback**: a strong model as the judge, guided by written principles | scale, even standards | the judge's habits become the data: it likes long answers, the one shown first, its own style (Zheng et al. 2023) |
+# | **AI feedback**: a strong model as the judge, guided by written principles. Reinforcement learning from it is called RLAIF; the first was Constitutional AI (Bai et al. 2022): SFT on the model's own revisions, then RL from AI feedback | scale, even standards | the judge's habits become the data: it likes long answers, the one shown first, its own style (Zheng et al. 2023) |
 # | **synthetic pairs**: a strong model's answer as chosen, a weak one's as rejected | no judge needed | the pair differs in everything (length, format, vocabulary), so the model may learn the style and not the reason |
 # | **on-policy sampling**: both completions drawn from the model that will be trained, then judged by any of the above | the comparison is about what this model really writes | costs a round of sampling, and ages: after training the model writes other things |
 #
 # Whoever compares, show the two completions in random order. Otherwise "the first one" is something that can be learnt.
 #
-# Both shipped sets are on-policy: the pairs were sampled from the model that later lessons train. Who labelled them? Not a person: a weighted coin, as you will see now.
+# Both shipped sets are on-policy: the pairs were sampled from the model that later lessons train. Who labelled them? Not a person, but a draw whose odds depend on the true rewards:
 #
 # ## 3 · A judge who errs
 #
@@ -143,46 +135,56 @@ label_by_bradley_terry = check(label_by_bradley_terry)
 # </details>
 
 # %% [markdown]
-# With the true rewards at hand, look at the **margin** of each shipped pair, $r(y_w) - r(y_l)$. We call a pair *easy* if the annotator would get it right with probability 0.9 or more, *hard* if the probability is lower, and *flipped* if the label contradicts the reward.
+# With the true rewards at hand, look at the **margin** of each shipped pair, $r(y_w) - r(y_l)$. A pair is
 #
-# **Predict.** The review pairs were labelled at temperature 1. What share of them is flipped? And if $T$ grows without end, where does that share go?
+# * *easy* if the annotator would get it right with probability 0.9 or more, and did;
+# * *hard* if that probability is lower, and the label is right all the same;
+# * *flipped* if the label contradicts the reward;
+# * *equal* if both completions have the same reward. Then there is no right label, so **shares of wrong labels are taken among the pairs whose rewards differ**, here and below.
+#
+# **Predict.** The review pairs were labelled at temperature 1, the everyday pairs at 0.2. What share of the labels is flipped? And if $T$ grows without end, where does that share go?
 
 # %%
 chosen_rewards, rejected_rewards = (
     torch.tensor([review.true_reward(y) for y in pairs[side]]) for side in ("chosen", "rejected")
 )
 margins = chosen_rewards - rejected_rewards
-difficulty = pair_difficulty(margins)
-
-temperatures, generator = (0.1, 0.3, 1.0, 3.0, 10.0), torch.Generator().manual_seed(0)
 differ = margins != 0
+difficulty = [
+    name if unequal else "equal"
+    for name, unequal in zip(preferences.pair_difficulty(margins), differ.tolist(), strict=True)
+]
+
+# %%
+temperatures, generator = (0.1, 0.3, 1.0, 3.0, 10.0), torch.Generator().manual_seed(0)
 best, worst = margins.abs()[differ], torch.zeros(int(differ.sum()))
-flipped = torch.stack(
-    [
-        torch.stack([(~label_by_bradley_terry(best, worst, T, generator)).float().mean() for _ in range(20)])
-        for T in temperatures
-    ]
-)
+
+
+def flipped_share(temperature: float) -> Tensor:
+    """Share of wrong labels if the same pairs are labelled once more."""
+    return (~label_by_bradley_terry(best, worst, temperature, generator)).float().mean()
+
+
+flipped = torch.stack([torch.stack([flipped_share(T) for _ in range(20)]) for T in temperatures])
 show(
     plot_label_noise(margins, difficulty, temperatures, flipped),
-    "Left: true margins of the shipped pairs; orange labels are wrong, most of them by little (values beyond ±6 are drawn at ±6). "
-    "Right: share of flipped labels when the same pairs are labelled again; points are means of 20 labellings, bars their standard deviation.",
-    alt="Left: stacked histogram of margins with a small part left of zero. Right: flipped share rising from near 0 to near 0.5 with temperature.",
+    "Left: true margins of the shipped pairs (values beyond ±6 are drawn at ±6). "
+    "The wrong labels lie left of 0, most of them close to it. Right: share of flipped labels "
+    "when the same pairs are labelled again; points are means of 20 labellings, bars their standard deviation.",
+    alt="Left: stacked histogram of margins, a small part of it left of zero. "
+    "Right: flipped share rising from near 0 to near 0.5 with temperature.",
 )
 
 # %%
-counts = Counter(difficulty)
-table = pd.DataFrame({"pairs": counts, "share": {name: count / len(pairs) for name, count in counts.items()}})
-print(
-    "labels that contradict the reward, of all pairs whose rewards differ:",
-    round((margins[differ] < 0).float().mean().item(), 3),
-)
-print("pairs of equal reward:", int((~differ).sum()))
 everyday_margins = torch.tensor(chats["chosen_reward"][:]) - torch.tensor(chats["rejected_reward"][:])
-print(
-    "everyday pairs, T = 0.2, labels that contradict the reward:",
-    round((everyday_margins < 0).float().mean().item(), 3),
-)
+everyday_differ = everyday_margins != 0
+everyday_flipped = (everyday_margins[everyday_differ] < 0).float().mean().item()
+print(f"everyday pairs: {everyday_flipped:.3f} of those whose rewards differ are flipped")
+
+counts = Counter(difficulty)
+table = pd.DataFrame({"review pairs": {name: counts[name] for name in ("easy", "hard", "flipped", "equal")}})
+table["share of those whose rewards differ"] = table["review pairs"] / int(differ.sum())
+table.loc["equal", "share of those whose rewards differ"] = math.nan
 table.round(3)
 
 # %% [markdown]
@@ -190,7 +192,7 @@ table.round(3)
 #
 # A good set has both kinds of pairs. Easy ones carry a clear signal, but a model that has them right has little more to learn from them. Hard ones draw the fine line, and are the ones most often mislabelled.
 #
-# ## 4 · Several annotators
+# ## 4 · More votes clear the easy pairs first
 #
 # The standard remedy for noise is to ask several people. Each says "A", "B" or "tie". **Write the count**: a completion wins only if it has **more than half of all votes**, ties among them. In every other case the result is "tie". (`check_votes(votes)` raises on an empty list or an unknown label; you may leave it out.)
 
@@ -213,9 +215,9 @@ majority_vote = check(majority_vote)
 # </details>
 
 # %% [markdown]
-# Now let 1, 3, 5 or 9 annotators of temperature 1 vote on each pair, and compare the majority with the true reward. The two sides are shuffled first, as they should be. We repeat the whole collection 20 times to see the spread.
+# Now let 1, 3, 5 or 9 annotators of temperature 1 vote on each pair, and compare the majority with the true reward. Every pair gets new labels here, so the shipped ones don't matter: from now on a pair is *easy* or *hard* by the size $|r_A - r_B|$ alone, and pairs of equal reward are left out. The two sides are shuffled first, as they should be. We repeat the whole collection 20 times to see the spread.
 #
-# **Predict.** For which kind of pair does a second opinion help most: easy or hard? Will nine annotators get the hard ones right?
+# **Predict.** For which kind of pair do more opinions help most: easy or hard? Will nine annotators get the hard ones right?
 
 # %%
 swap = torch.rand(len(pairs), generator=generator) < 0.5
@@ -250,7 +252,8 @@ for repeat in range(repeats):
 # %%
 show(
     plot_annotators(annotators, wrong),
-    "Share of majority labels that contradict the true reward. Bands: two standard deviations over 20 repeated collections. "
+    "Share of majority labels that contradict the true reward. "
+    "Bands: two standard deviations over 20 repeated collections. "
     "Nine votes all but clear the easy pairs; the hard ones keep many wrong labels.",
     alt="Three falling lines against the number of annotators: easy pairs lowest, hard pairs highest.",
 )
@@ -260,7 +263,7 @@ pd.DataFrame(
 ).round(3)
 
 # %% [markdown]
-# In absolute terms votes remove the most errors where there are most, on the hard pairs. In relative terms they do much more for the easy ones, whose errors nearly vanish. All of it rests on one condition: the annotators must err **independently**. If they share a habit, nine of them are one (section 5).
+# In absolute terms votes remove the most errors where there are most, on the hard pairs. In relative terms they do much more for the easy ones, whose errors nearly vanish. All of it rests on two conditions. The annotators must err **independently**: if they share a habit, nine of them are one (section 5). And on each pair they must be **more often right than wrong**: otherwise more votes make the wrong answer surer.
 #
 # A common recipe is to go further and keep only the pairs on which everybody agrees.
 #
@@ -302,15 +305,17 @@ pd.DataFrame(
     {
         "votes": [" ".join(votes) for votes in examples],
         "majority": [majority_vote(votes) for votes in examples],
-        "soft label": [soft_label(votes) for votes in examples],
-        "with prior 0.5": [soft_label(votes, prior=0.5) for votes in examples],
+        "soft label": [preferences.soft_label(votes) for votes in examples],
+        "with prior 0.5": [preferences.soft_label(votes, prior=0.5) for votes in examples],
     }
 ).round(3)
 
 # %% [markdown]
-# What should become of ties? They give no pair, for a triplet needs a winner. Drop them, **and count them**: `preferences.triplets_from_votes` returns their row numbers next to the pairs. Many ties mean that your two completions are too much alike, or that your instructions are unclear.
+# DPO can take a soft label: it weighs the pair's loss with $p$ and the loss of the reversed pair with $1 - p$ (label smoothing in lesson 04 is the case of one $p$ for all pairs).
 #
-# ## 5 · Do the annotators agree?
+# What should become of ties? With hard labels they give no pair, for a triplet needs a winner; with soft labels they can stay, at 0.5. If you drop them, **count them**: `preferences.triplets_from_votes` returns their row numbers next to the pairs. Many ties mean that your two completions are too much alike, or that your instructions are unclear.
+#
+# ## 5 · Agreement is not truth
 #
 # You can't measure wrong labels without the true reward. What you can measure is whether annotators agree with each other. The obvious number is **raw agreement**, the share of items on which two of them gave the same label.
 #
@@ -345,47 +350,71 @@ cohen_kappa = check(cohen_kappa)
 # `Counter(a)` counts the labels of one annotator; divide by `len(a)` for shares. A `Counter` gives 0 for a label it has not seen, so a label that only one of them used does no harm.
 #
 # </details>
-# <details><summary>Hint 2: the last case</summary>
+# <details><summary>Hint 2: chance</summary>
 #
-# Test for `p_e == 1` before you divide. Multiply the *counts* and divide by $n^2$ at the end: then $p_e$ is exactly 1 where it should be.
+# For each label multiply the two shares, then add up. A label that one of them never used adds 0.
+#
+# </details>
+# <details><summary>Hint 3: the last case</summary>
+#
+# Test for `p_e == 1` before you divide.
 #
 # </details>
 
 # %%
 print("κ of the two who did not read:", round(cohen_kappa(first, second), 3))
+for agree in (0.92, 0.75):
+    half = ["A", "B"] * 500  # both labels equally common, so p_e = 1/2
+    other = [("B" if label == "A" else "A") if i >= agree * 1_000 else label for i, label in enumerate(half)]
+    print(f"both labels equally common, raw agreement {agree}: κ =", round(cohen_kappa(half, other), 3))
 
 # %% [markdown]
-# **Explore.** Below, two annotators of equal skill judge independently. Move the *accuracy* to 0.9 and then only the *share of label A* from 0.5 to 0.97. Which curve stays flat although the labels become almost worthless? (The dots mark your setting.)
+# Where the two sides of each pair are shuffled, $A$ and $B$ are about equally common, $p_e \approx \tfrac12$, and $\kappa \approx 2 p_o - 1$. It takes skewed labels to make high agreement worthless.
+#
+# **Predict.** Two annotators judge independently, each right on 90 % of the items. The share of items whose right label is $A$ goes from 0.5 to 0.97. Does their raw agreement rise, fall, or stay? And κ?
+
+# %%
+show(
+    draw_agreement(share=0.97, accuracy=0.9),
+    "Left: the two annotators' labels at a share of 0.97 (dark is frequent). "
+    "Right: raw agreement is flat, chance rises towards it, and κ falls. The dots mark the share 0.97.",
+    alt="A table with 0.788 in the cell A, A. Three curves against the share of A: flat, rising, falling.",
+)
+said_b, slips = 0.03 * 0.9 + 0.97 * 0.1, 0.97 * 0.1
+print("share of one annotator's labels B that are slips:", round(slips / said_b, 3))
+
+# %% [markdown]
+# **Explore.** Which accuracy do the two need for a κ of 0.6 at a share of 0.97?
 
 # %%
 agreement_explorer()
 
 # %% [markdown]
-# With this kind of annotator raw agreement does not depend on the skew at all. What the labels are worth does: where nearly everything is $A$, the few labels $B$ are mostly slips. So report κ, and the label shares with it: κ also falls with the skew when the annotators are as careful as before, which is a reason not to compare κ between tasks of different skew.
+# With this kind of annotator raw agreement does not depend on the skew at all. What the labels are worth does: where nearly everything is $A$, most labels $B$ are slips. So report κ, and the label shares with it: κ also falls with the skew when the annotators are as careful as before, which is a reason not to compare κ between tasks of different skew.
 #
-# For more than two annotators there is **Fleiss' κ**: observed agreement is the share of annotator pairs that agree, averaged over the items, and chance comes from the labels of all annotators pooled. Three crews of three label our 2,048 pairs. The first is careful, the second hurried, and the third does not read: the longer completion wins.
+# For more than two annotators there is **Fleiss' κ**: observed agreement is the share of annotator pairs that agree, averaged over the items, and chance comes from the labels of all annotators pooled. Three crews of three label our 2,048 pairs. The first is careful, the second hurried, and the third does not read: the longer completion wins, and of two equally long ones $B$.
 #
 # **Predict.** Which crew has the highest κ? Which one has the best labels?
 
 # %%
-lengths_a, lengths_b = (
-    [
-        count_words(pair[side if swapped else other])
-        for pair, swapped in zip(pairs, swap.tolist(), strict=True)
-    ]
-    for side, other in (("rejected", "chosen"), ("chosen", "rejected"))
+words_chosen, words_rejected = (
+    torch.tensor([count_words(text) for text in pairs[side]]) for side in ("chosen", "rejected")
 )
+a_longer = torch.where(swap, words_rejected > words_chosen, words_chosen > words_rejected)
 crews = {"careful (T = 0.3)": collect(3, 0.3), "hurried (T = 3)": collect(3, 3.0)}
-crews["longer wins"] = [["A" if a > b else "B"] * 3 for a, b in zip(lengths_a, lengths_b, strict=True)]
+crews["longer wins"] = [["A" if longer else "B"] * 3 for longer in a_longer.tolist()]
 report = {}
 for name, votes in crews.items():
     a_wins = torch.tensor([majority_vote(row) == "A" for row in votes])
     missed = (a_wins != (rewards_a > rewards_b))[differ].float().mean().item()
-    report[name] = {"Fleiss' κ": fleiss_kappa(count_votes(votes)), "wrong majority labels": missed}
+    report[name] = {
+        "Fleiss' κ": preferences.fleiss_kappa(preferences.count_votes(votes)),
+        "wrong majority labels": missed,
+    }
 pd.DataFrame(report).T.round(3)
 
 # %% [markdown]
-# The crew that does not read agrees perfectly and is wrong about half of the time. **Agreement shows that annotators do the same thing, not that they do the right thing.** A low κ is a clear warning. A high one asks for a second test: mix in some items whose answer you know.
+# The crew that does not read agrees perfectly and is wrong about half of the time. **Agreement shows that annotators do the same thing, not that they do the right thing.** A low κ warns, but not of what: careless annotators, unclear instructions, close calls and skew all lower it. A high one asks for a second test: mix in some items whose answer you know.
 #
 # ## 6 · Repeats and contradictions
 #
@@ -401,7 +430,7 @@ print(
 )
 
 # %% [markdown]
-# **Write the search.** Return every two rows that have the same prompt and the same two texts with chosen and rejected exchanged, as row numbers $(i, j)$ with $i < j$, sorted. A row whose two completions are the same text contradicts nothing. Comparing all rows with all others is accepted, but a dictionary needs one pass only. (`Pairs` in the signature is any iterable of rows.)
+# **Write the search.** Return every two rows that have the same prompt and the same two texts with chosen and rejected exchanged, as row numbers $(i, j)$ with $i < j$, sorted. A row whose two completions are the same text contradicts nothing. Comparing all rows with all others is accepted (normalise each row once, not once a comparison), but a dictionary needs one pass only. `pairs` is a list of rows or a data set; both give one row after the other in a `for` loop.
 
 # %% exercise="find_contradictions" points=3 minutes=10 difficulty=2 importance=3
 ...
@@ -440,7 +469,7 @@ planted = [
         "rejected": "the tea was fresh .",
     },
 ]
-print("contradictions:", find_contradictions(planted), " duplicates:", find_duplicates(planted))
+print("contradictions:", find_contradictions(planted), " duplicates:", preferences.find_duplicates(planted))
 
 # %% [markdown]
 # Now the real data. `review_train` was made by the course's own script, and later lessons train on it.
@@ -448,34 +477,39 @@ print("contradictions:", find_contradictions(planted), " duplicates:", find_dupl
 # **Predict.** Does it contain contradictions?
 
 # %%
-contradictions, duplicates = find_contradictions(pairs), find_duplicates(pairs)
+rows = pairs.to_list()  # a list is faster to go through than a data set
+contradictions, duplicates = find_contradictions(rows), preferences.find_duplicates(rows)
 print(f"review_train: {len(contradictions)} contradictions, {len(duplicates)} groups of duplicates")
-print(
-    f"everyday_train: {len(find_contradictions(chats))} contradictions, {len(find_duplicates(chats))} groups of duplicates"
-)
-involved = sorted({row for two in contradictions for row in two})
-words = torch.tensor([count_words(pair["chosen"]) + count_words(pair["rejected"]) for pair in pairs]).float()
-pd.DataFrame(
-    {
-        "mean |margin|": [margins[involved].abs().mean().item(), margins.abs().mean().item()],
-        "mean words of both": [words[involved].mean().item(), words.mean().item()],
-    },
-    index=["rows that contradict another", "all rows"],
-).round(2)
+found = find_contradictions(chats.to_list()), preferences.find_duplicates(chats)
+print(f"everyday_train: {len(found[0])} contradictions, {len(found[1])} groups of duplicates")
+
+kinds = {
+    "contradict another": sorted({row for two in contradictions for row in two}),
+    "repeat another and agree": sorted({row for group in duplicates for row in group}),
+    "all rows": list(range(len(rows))),
+}
+words, sizes = (words_chosen + words_rejected).float(), margins.abs()
+table = {
+    name: {
+        "rows": len(n),
+        "mean |margin|": sizes[n].mean().item(),
+        "mean words of both": words[n].mean().item(),
+    }
+    for name, n in kinds.items()
+}
+pd.DataFrame(table).T.astype({"rows": int}).round(2)
 
 # %%
-shown = [(i, j, pairs[i]["chosen"], pairs[i]["rejected"], margins[i].item()) for i, j in contradictions[:6]]
-pd.DataFrame(
-    shown,
-    columns=["row i", "row j", "chosen in i, rejected in j", "rejected in i, chosen in j", "margin of i"],
-)
+shown = [(i, j, rows[i]["chosen"], rows[i]["rejected"], margins[i].item()) for i, j in contradictions[:6]]
+names = ["row i", "row j", "chosen in i, rejected in j", "rejected in i, chosen in j", "margin of i"]
+pd.DataFrame(shown, columns=names).style.set_properties(**{"text-align": "left"}).format(precision=2)
 
 # %% [markdown]
-# It does. Nobody made a mistake: the tiny model writes some short reviews again and again, so the same comparison is drawn twice, and a noisy judge need not judge twice alike. The rows involved are shorter than the average.
+# It does. Nobody tampered: the tiny model writes some short reviews again and again, so the same comparison is drawn twice, and a noisy judge need not judge twice alike. That is why the rows involved are short and close: so are the rows that repeat another and *agree* with it. Their margin is only slightly larger.
 #
-# What to do with a contradiction? Both rows are evidence, and together they say "about one half". Keeping both says just that; so does one row with the soft label 0.5. Keeping the first and dropping the second does not: it turns a coin toss into a fact. Duplicates are another matter. If two people judged, keep both votes; if one judgement was copied by accident, keep one.
+# What to do with a contradiction? There are two votes, one each way, and 0.5 is what we know. Keeping both rows says just that. So does one row with the soft label 0.5, at half the weight. Keeping the first and dropping the second says that the first vote was right. Duplicates are another matter. If two people judged, keep both votes; if one judgement was copied by accident, keep one.
 #
-# ## 7 · Shortcuts
+# ## 7 · Shortcuts that hide in an average
 #
 # A model learns whatever tells chosen from rejected. If the chosen ones are longer, then "write more" is a lesson of the data, and the model will take it. **Length bias** is the first thing to look for.
 #
@@ -517,43 +551,49 @@ def longer_won(rows) -> tuple[int, int]:
     return sum(d > 0 for d in differences), sum(d != 0 for d in differences)
 
 
-praise, complaint = (
-    (chosen_rewards > 0) & (rejected_rewards > 0),
-    (chosen_rewards < 0) & (rejected_rewards < 0),
-)
-kinds = {
-    "review_train, both praise": praise,
-    "review_train, both complaints": complaint,
-    "review_train, the others": ~(praise | complaint),
+praise = (chosen_rewards > 0) & (rejected_rewards > 0)
+complaint = (chosen_rewards < 0) & (rejected_rewards < 0)
+
+
+def among(mask: Tensor) -> list[dict]:
+    """The review pairs at which a mask is true."""
+    return take(rows, mask.nonzero().flatten().tolist())
+
+
+# %%
+groups = {
+    "review_train, all": longer_won(rows),
+    "review_train, both praise": longer_won(among(praise)),
+    "review_train, both complaints": longer_won(among(complaint)),
+    "review_train, the others": longer_won(among(~(praise | complaint))),
+    "everyday_train, all": longer_won(chats),
 }
-groups = {"review_train, all": longer_won(pairs)}
-groups |= {name: longer_won(take(pairs, mask.nonzero().flatten().tolist())) for name, mask in kinds.items()}
-groups["everyday_train, all"] = longer_won(chats)
 show(
     plot_longer_wins(groups),
-    "How well 'choose the longer one' predicts the label, with 95 % intervals; n counts pairs of unequal length. "
-    "Over all review pairs it is a coin; of two praises the longer tends to win, of two complaints the shorter. "
-    "In the everyday pairs the longer one tends to win.",
-    alt="Five rows of dots with intervals: all review pairs at one half, both praise clearly above, both complaints clearly below, everyday pairs somewhat above.",
+    "How well 'choose the longer one' predicts the label, with 95 % intervals; "
+    "n counts pairs of unequal length. Over all review pairs it is a coin; of two praises the longer tends to win, "
+    "of two complaints the shorter. In the everyday pairs the longer one tends to win.",
+    alt="Five rows of dots with intervals: all review pairs at one half, both praise clearly above, "
+    "both complaints clearly below, everyday pairs somewhat above.",
 )
 pd.DataFrame({name: {"longer won": wins / total} for name, (wins, total) in groups.items()}).T.round(3)
 
 # %% [markdown]
-# In `review_train` two biases cancel in the total. Longer praise is more praise, so it wins; a longer complaint is a worse one, so it loses. Now imagine the training: the model learns to praise, and from then on it is in the first group, where longer is better. Nothing in the overall number warned of it.
+# In `review_train` two tendencies cancel in the total. Longer praise is more praise, so it wins; a longer complaint is a worse one, so it loses. A model trained on these pairs learns both, and once it writes mostly praise, mostly the first one shows. Nothing in the overall number warns of it.
 #
-# In `everyday_train` the bias shows in the total: the interval lies above one half. Nobody put it there. A longer sentence has more room for kind words, and the score counts them.
+# In `everyday_train` the bias shows in the total: the interval lies above one half. Nobody put it there. Probably a longer sentence has more room for kind words, which the score counts.
 #
-# Two things are often said about length: that DPO makes models wordy because it sums log-probabilities, and that dividing by the length is the cure. But a sum of negative numbers is *lower* for a long completion. What asks for length is the data (and, later in training, drift away from it: Park et al. 2024). Dividing changes the loss and leaves the bias in the pairs, so look at the pairs first. Lesson 07 compares the cures.
+# Two things are often said about length: that DPO makes models wordy because it sums log-probabilities, and that dividing by the length is the cure. A sum of negative numbers is *lower* for a long completion, but that is no bias either way, because the same completion is scored by the reference too. What grows with length is the *gap* between policy and reference. Whether it pays to be long depends on that together with the data and, later in training, on how far the policy has drifted from what the pairs are about (Park et al. 2024). Dividing by the length changes the loss and leaves the bias in the pairs, so look at the pairs first. Lesson 07 compares the cures.
 #
 # Length is one shortcut of many. The test for any other is the same: among pairs in which **exactly one** completion has the feature, how often is it the chosen one?
 
 
 # %%
-def won_with(feature: Callable[[str], bool]) -> dict:
-    """Of the pairs in which one completion has the feature, how many there are and the share where it was chosen."""
-    has = [(feature(pair["chosen"]), feature(pair["rejected"])) for pair in pairs]
+def won_with(feature: Callable[[str], bool], rows: list[dict]) -> tuple[int, float]:
+    """How many pairs have one completion with the feature, and the share in which that one was chosen."""
+    has = [(feature(row["chosen"]), feature(row["rejected"])) for row in rows]
     decided = [chosen for chosen, rejected in has if chosen != rejected]
-    return {"pairs": str(len(decided)), "share chosen": round(sum(decided) / len(decided), 3)}
+    return len(decided), sum(decided) / max(len(decided), 1)
 
 
 features = {
@@ -564,22 +604,34 @@ features = {
     "ends 'highly recommended'": lambda text: "highly recommended" in text,
     "says 'delicious'": lambda text: "delicious" in text.split(),
 }
-pd.DataFrame({name: won_with(feature) for name, feature in features.items()}).T
+parts = {"all": rows, "both praise": among(praise), "both complaints": among(complaint)}
+results = {
+    name: {part: won_with(feature, some) for part, some in parts.items()}
+    for name, feature in features.items()
+}
+pd.DataFrame(
+    {
+        name: {
+            part: f"{share:.3f} of {n}" if n >= 20 else f"only {n} pairs" for part, (n, share) in row.items()
+        }
+        for name, row in results.items()
+    }
+).T
 
 # %% [markdown]
-# A share near one half says that the feature alone gives nothing away; a share far from it is either the point of your data, such as *delicious*, or a shortcut. Only you can say which.
+# A share far from one half is either the point of your data, such as *delicious*, or a shortcut; only you can say which. A share near one half clears nothing, as with length: over all pairs the staff gives nothing away, but of two praises the one that mentions the staff tends to win, and of two complaints it tends to lose. So test within groups.
 #
-# **Topics** need a look too. If nine of ten prompts are about one thing, the model learns about that thing. `effective_topics` gives the number of equally large topics that would be as varied: exp of the entropy of the shares.
+# **Topics** need a look too: if nine of ten prompts are about one thing, the model learns about that thing. `effective_topics` says how many equally large topics would be as varied (exp of the entropy of the shares).
 
 # %%
-lopsided = {"soup": 0.91, **{f"other {i}": 0.01 for i in range(1, 10)}}
-for name, shares in {
-    "review_train": preferences.topic_balance(pairs, "prompt"),
-    "everyday_train": preferences.topic_balance(chats, "item"),
-    "a lopsided set": lopsided,
-}.items():
+for name, key in (("review_train", "prompt"), ("everyday_train", "item")):
+    shares = preferences.topic_balance(load_pairs(name), key)
     print(
-        f"{name:15} {len(shares):3} topics, as varied as {preferences.effective_topics(shares):5.1f} equal ones"
+        name,
+        len(shares),
+        "topics, as varied as",
+        round(preferences.effective_topics(shares), 1),
+        "equal ones",
     )
 
 # %% [markdown]
@@ -702,50 +754,53 @@ def by_rows(rows, seed: int):
     return take(rows, sorted(order[len(rows) // 4 :])), take(rows, sorted(order[: len(rows) // 4]))
 
 
+def true_reward_accuracy(train, test) -> float:
+    """Accuracy of the true reward itself on the noisy labels: no judge can be expected to do better."""
+    gaps = [review.true_reward(row["chosen"]) - review.true_reward(row["rejected"]) for row in test]
+    return sum(1.0 if gap > 0 else 0.5 if gap == 0 else 0.0 for gap in gaps) / len(test)
+
+
+# %%
 splits = {
     "rows shuffled": by_rows,
     "whole prompts": lambda rows, seed: group_split(rows, "prompt", 0.25, seed),
 }
-
-# %%
-scores = {name: {"look-up": [], "words": []} for name in splits}
-for name, split in splits.items():
-    for seed in range(5):
-        train, test = split(compared, seed)
-        scores[name]["look-up"].append(look_up_accuracy(train, test))
-        scores[name]["words"].append(word_accuracy(train, test))
+judges = {"look-up": look_up_accuracy, "words": word_accuracy, "true reward": true_reward_accuracy}
 scores = {
-    name: {judge: torch.tensor(values) for judge, values in judges.items()} for name, judges in scores.items()
+    name: {
+        judge: torch.tensor([accuracy(*split(compared, seed)) for seed in range(5)])
+        for judge, accuracy in judges.items()
+    }
+    for name, split in splits.items()
 }
 show(
     plot_leak(scores),
-    "Held-out accuracy of the two judges; a dot is one split, the bar their mean, the dotted line a coin. "
-    "With rows shuffled the look-up judge looks useful. On whole prompts it is a coin, while the word judge keeps its score.",
-    alt="Two panels of two bars. Left: look-up and words both well above one half. Right: look-up at one half, words unchanged.",
+    "Held-out accuracy of the two judges, and of the true reward as a ceiling; a dot is one split, "
+    "the bar their mean, the dotted line a coin. With rows shuffled the look-up judge looks useful. "
+    "On whole prompts it is a coin, while the word judge keeps its score.",
+    alt="Two panels of three bars. Left: all well above one half. Right: look-up at one half, the others unchanged.",
 )
-pd.DataFrame(
-    {
-        name: {judge: values.mean().item() for judge, values in judges.items()}
-        for name, judges in scores.items()
-    }
-).round(3)
+table = {name: {judge: values.mean().item() for judge, values in row.items()} for name, row in scores.items()}
+pd.DataFrame(table).round(3)
 
 # %%
 for name, split in splits.items():
     train, test = split(compared, 0)
-    found = {what: len(rows) for what, rows in leakage(train, test).items()}
+    found = {what: len(rows) for what, rows in preferences.leakage(train, test).items()}
     print(f"{name:14} {len(test)} held-out rows, of which seen in training: {found}")
 
 # %% [markdown]
-# The look-up judge has learnt nothing that it could use on a new review, and the leaky split hides that. A language model can remember rows just as well. `leakage` counts what was seen before: prompts, single completions, and whole pairs.
+# The look-up judge has learnt nothing that it could use on a new review (on whole prompts it has seen no text, so its 0.500 is by construction), and the leaky split hides that. The noisy labels set the ceiling: the true reward itself does not reach 1. A language model can remember rows just as well. `leakage` counts what was seen before: prompts, single completions, and whole pairs.
 #
-# This is no made-up trouble. Each review in `everyday_train` shares its prompt with others, and some reviews are in two pairs. Shuffled by rows, it would leak:
+# This is no made-up trouble. Nearly every row of `everyday_train` shares its prompt with others, and some reviews are in two pairs. Shuffled by rows, it would leak:
 
 # %%
+rows_of_prompt = Counter(text_of(row["prompt"]) for row in chats)
+print(sum(n == 1 for n in rows_of_prompt.values()), "of", len(chats), "rows have a prompt of their own")
 train, test = by_rows(chats, 0)
 print(
     f"{len(test)} held-out rows, of which seen in training:",
-    {what: len(rows) for what, rows in leakage(train, test).items()},
+    {what: len(rows) for what, rows in preferences.leakage(train, test).items()},
 )
 
 # %% [markdown]
@@ -755,7 +810,7 @@ print(
 for name, key in (("review", "prompt"), ("everyday", "item")):
     train, test = load_pairs(f"{name}_train"), load_pairs(f"{name}_heldout")
     shared = {group_of(row, key) for row in train} & {group_of(row, key) for row in test}
-    found = {what: len(rows) for what, rows in leakage(train, test).items()}
+    found = {what: len(rows) for what, rows in preferences.leakage(train, test).items()}
     print(
         f"{name:9} {len(train)} + {len(test)} pairs, {len(shared)} things on both sides, seen before: {found}"
     )
@@ -767,7 +822,7 @@ for name, key in (("review", "prompt"), ("everyday", "item")):
 # * People, AI judges, synthetic pairs and on-policy sampling fail in different ways. Know where your pairs come from, and shuffle the sides.
 # * Under Bradley–Terry noise the wrong labels gather among the close calls. More votes clear the easy pairs first.
 # * A majority is more than half of all votes. Count the ties; keep soft labels if you can.
-# * Report κ, not raw agreement. And agreement is not truth.
+# * Report κ and the label shares, not raw agreement alone. And agreement is not truth.
 # * Contradictions are information; copies are not.
 # * A bias can hide from an overall number. Test shortcuts within groups.
 # * Split by groups. A leaky split rewards memory.
@@ -776,7 +831,7 @@ for name, key in (("review", "prompt"), ("everyday", "item")):
 #
 # <details><summary><b>1. Your annotators agree on 92 % of the pairs. Is the data good?</b></summary>
 #
-# The number alone does not say. If one label is far more common than the other, two people who do not read agree that often by chance: compute Cohen's or Fleiss' κ, and look at the label shares. A high κ shows consistency, not correctness: annotators who share a shortcut ("the longer one") agree perfectly. So mix in items with known answers, look at how often the longer (or first, or more confident) completion wins, and read some of the disagreements: close calls are expected there, misread instructions are not.
+# Compute Cohen's or Fleiss' κ, and look at the label shares. If the sides were shuffled, the two labels are about equally common, chance agreement is one half, and 92 % is a κ of about 0.84: good agreement. Only if one label is far more common than the other can 92 % be chance. But even a high κ shows consistency, not correctness: annotators who share a shortcut ("the longer one") agree perfectly. So mix in items with known answers, look at how often the longer (or first, or more confident) completion wins, and read some of the disagreements: close calls are expected there, misread instructions are not.
 #
 # </details>
 # <details><summary><b>2. Your model has 95 % reward accuracy on held-out pairs, but users see no improvement. What do you check in the data?</b></summary>

@@ -91,7 +91,7 @@ pd.DataFrame(
 ).round(4)
 
 # %% [markdown]
-# The first three are equal: **only differences count**. Add any constant to all rewards and no preference changes, so preferences can never tell us where zero is. Keep this in mind: the derivation in section 8 lives off it.
+# The first three are equal: **only differences count**. Add any constant to all rewards and no preference changes, so preferences can never tell us where zero is. Keep this in mind: sections 8 and 9 live off it.
 #
 # Swapping a pair turns $P$ into $1 - P$, and equal rewards are a fair coin.
 #
@@ -440,7 +440,7 @@ pd.DataFrame(
 print(f"a number with {int(60 * math.log10(49_152)) + 1} digits")
 
 # %% [markdown]
-# Nobody sums that, and so the closed form of the next section can't be computed for a language model. It will help us all the same.
+# Nobody sums that, and so the closed form of the next section can't be computed exactly for a language model. It will help us all the same.
 #
 # ## 6 · The optimum, in closed form
 #
@@ -617,9 +617,17 @@ print(
 print(
     f"misordered across prompts:   {share_misordered(world.rewards, implicit, other.rewards, other_implicit):.4f}"
 )
+shares = []
+for seed in range(1, 9):
+    third = ExactWorld(seed=seed)
+    third_implicit = implicit_rewards(
+        optimal_policy(third.ref_logps, third.rewards, beta), third.ref_logps, beta
+    )
+    shares.append(share_misordered(world.rewards, implicit, third.rewards, third_implicit))
+print(f"prompt 1 against eight others: from {min(shares):.4f} to {max(shares):.4f}")
 
 # %% [markdown]
-# Within a prompt no comparison is decided the wrong way. Across prompts almost a quarter are. So: rank the completions of one prompt by implicit rewards as you like; don't use them to say which *prompt* was answered better, and don't filter a data set by one threshold on them.
+# Within a prompt no comparison is decided the wrong way. Across these two prompts almost a quarter are; how many depends on how far apart their $\beta\log Z$ lie, as the last line shows. So: rank the completions of one prompt by implicit rewards as you like; don't use them to say which *prompt* was answered better, and don't filter a data set by one threshold on them. (A threshold on a pair's *margin* is fine: there Z cancels.)
 #
 # ## 9 · The DPO loss falls out
 #
@@ -758,7 +766,31 @@ pd.DataFrame(rows).round(4)
 #
 # The mistaken sentence has an excuse. At the first step the *slope* of the loss is larger for larger $\beta$ (lesson 04), so plain gradient descent that is stopped early can have moved further. Where training converges, the table above is what it converges to; lesson 06 measures both.
 #
-# Two caveats before you carry the picture to a real model. It holds for *infinite* data: with few hard labels some completions are unbeaten, and section 3 said what happens then. And it holds for a policy that can set each completion's probability by itself; a network can't.
+# And at *exactly* $\beta = 0$ the loss is $\ln 2$ whatever the policy does, so nothing is learned: that is not the limit $\beta \to 0$, which is the first row of the table.
+#
+# Two caveats before you carry the picture to a real model. It holds for a policy that can set each completion's probability by itself; a network can't. And it holds for *infinite* data, where each completion has been judged so often that its wins are shares. With finitely many **hard labels** (each pair has one winner) some completions never lost, and section 3 said what happens then.
+#
+# **Predict.** 500 pairs, drawn from the reference and judged once each. What KL does DPO reach at $\beta = 0.3$ and at $\beta = 3$? And what if each pair carries its true probability instead, a **soft label**?
+
+# %%
+rows = []
+for b in (0.3, 3.0):
+    for soft in (False, True):
+        logps = world.fit(b, world.sample_pairs(500, seed=0, soft=soft))
+        rows.append(
+            {
+                "β": b,
+                "labels": "soft" if soft else "hard",
+                "KL": world.kl(logps),
+                "closed form": world.kl(world.optimal_logps(b)),
+                "likeliest word": world.completions[logps.argmax()],
+                "its probability": logps.max().exp().item(),
+            }
+        )
+pd.DataFrame(rows).round(3)
+
+# %% [markdown]
+# With hard labels $\beta$ is powerless: both runs end at the same KL, on a word that happened never to lose. (Ten nats is where the optimiser stopped after 200 steps; an optimum does not exist.) With soft labels the same 500 pairs stay near the closed form. $\beta$ bounds the drift only as far as the data contradict themselves (Azar et al. 2023); lesson 06 comes back to it.
 #
 # ## Recap
 #
@@ -778,7 +810,7 @@ pd.DataFrame(rows).round(4)
 # </details>
 # <details><summary><b>2. A colleague says: "Our model drifts too far from the SFT model, let us lower β." What do you answer?</b></summary>
 #
-# Raise it. $\beta$ is the weight of the KL term: the optimum is $\pi_\text{ref}\,e^{r/\beta}/Z$, and a larger β makes the exponent flatter, so the policy stays closer. Lower β drifts more and in the limit puts everything on the completion with the highest reward. Two things to add. First, early in training the slope of the loss is proportional to β, so a short run may suggest the opposite. Second, with few hard labels no β bounds the drift, since a completion that never lost has no finite best reward: then look at the data, label smoothing and early stopping, too.
+# Raise it. $\beta$ is the weight of the KL term: the optimum is $\pi_\text{ref}\,e^{r/\beta}/Z$, and a larger β makes the exponent flatter, so the policy stays closer. Lower β drifts more and in the limit puts everything on the completion with the highest reward. Two things to add. First, at the start the slope of the loss in the log-ratio gap is −β/2, so a short run may suggest the opposite. Second, with finitely many hard labels no β bounds the drift, since a completion that never lost has no finite best reward (section 10): soft labels, or labels that contradict each other, bound it; stopping early hides it.
 #
 # </details>
 #

@@ -66,26 +66,29 @@ def plot_fitted_rewards(true_rewards: Tensor, fits: Mapping[int, Tensor], names:
     return figure
 
 
-def plot_likelihood_slices(tables: Mapping[str, Tensor], rewards: Tensor, player: int = 0) -> Figure:
-    """Log-likelihood of win tables against one player's reward, the others held where they are.
+def plot_likelihood_slices(
+    tables: Mapping[str, Tensor], rewards: Tensor, player: int = 0, name: str = "A"
+) -> Figure:
+    """Log-likelihood of win tables against one review's reward, the others held where they are.
 
     Args:
         tables: name → (N, N) wins.
-        rewards: (N,) rewards of all players; the player's own is replaced by each value on the axis.
-        player: whose reward moves.
+        rewards: (N,) rewards of all reviews; the player's own is replaced by each value on the axis.
+        player: index of the review whose reward moves.
+        name: what the axis calls it.
     """
     figure, axes = subplots(width=6.6)
-    values = torch.linspace(-2, 8, 201, dtype=torch.float64)
+    values = torch.linspace(-0.5, 8, 171, dtype=torch.float64)
     moved = rewards.repeat(len(values), 1)
     moved[:, player] = values
     gaps = moved[:, :, None] - moved[:, None, :]
     log_wins = -bradley_terry_loss(gaps.flatten(), torch.zeros(gaps.numel(), dtype=gaps.dtype)).view(
         gaps.shape
     )
-    for (name, table), color in zip(tables.items(), (SEQUENCE[1], ACCENT), strict=False):
+    for (legend, table), color in zip(tables.items(), (SEQUENCE[1], ACCENT), strict=False):
         likelihood = (table * log_wins).sum(dim=(1, 2))
         likelihood = likelihood - likelihood.max()
-        axes.plot(values, likelihood, color=color, label=name)
+        axes.plot(values, likelihood, color=color, label=legend)
         best = int(likelihood.argmax())
         if best < len(values) - 1:
             axes.plot(values[best], 0, "o", color=color)
@@ -93,8 +96,8 @@ def plot_likelihood_slices(tables: Mapping[str, Tensor], rewards: Tensor, player
     axes.legend(loc="lower right")
     label(
         axes,
-        "reward of the player",
-        "log-likelihood, highest shown = 0 (nats)",
+        f"reward of review {name} (the others fixed)",
+        "log-likelihood − highest shown (nats)",
         "Unbeaten: no maximum in sight",
     )
     return figure
@@ -110,6 +113,9 @@ def plot_loss_of_label() -> Figure:
     left.plot([0], [0.5], "o", color=ACCENT)
     right.plot([0], [math.log(2)], "o", color=ACCENT)
     right.plot(differences, -differences.clamp(max=0), **GUIDE_LINE)
+    right.annotate(
+        "1 nat per unit", (-3.2, 3.2), xytext=(-5.8, 1.6), arrowprops={"arrowstyle": "-"}, fontsize=9.5
+    )
     left.axvline(0, **GUIDE_LINE)
     right.axvline(0, **GUIDE_LINE)
     label(left, DIFFERENCE, "P(chosen wins)", "A difference becomes a probability")

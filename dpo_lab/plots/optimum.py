@@ -18,7 +18,7 @@ CURVE_BETAS = tuple(torch.logspace(-1, 2, 61).tolist())
 
 def plot_optimal_policies(world: ExactWorld, betas: Sequence[float]) -> Figure:
     """Reference and optimal policy over a small world's completions, a panel a β; words ordered by reward."""
-    figure, panels = subplots(columns=len(betas), width=4.2, height=3.6, sharey=True)
+    figure, panels = subplots(columns=len(betas), width=3.7, height=3.7, sharey=True)
     for axes, beta in zip(panels, betas, strict=True):
         draw_bars(axes, world, beta)
     panels[0].set_ylabel("probability")
@@ -36,7 +36,7 @@ def draw_bars(axes: Axes, world: ExactWorld, beta: float) -> None:
     )
     axes.bar(places + 0.2, optimum, 0.4, color=POLICY, label="optimal policy")
     axes.set_xticks(
-        places, [f"{world.completions[i]}\n{world.rewards[i]:+.1f}" for i in order.tolist()], fontsize=8.5
+        places, [f"{world.completions[i]}\n{world.rewards[i]:+.1f}" for i in order.tolist()], fontsize=10
     )
     axes.set_ylim(0, 1.02)
     axes.grid(visible=False, axis="x")
@@ -59,7 +59,9 @@ def draw_optimum(beta: float) -> Figure:
     draw_curve(right, world)
     optimum = world.optimal_logps(beta)
     right.plot(world.kl(optimum), world.expected_reward(optimum), "o", color="black", markersize=8)
-    right.axhline(world.rewards.max().item(), **GUIDE_LINE)
+    highest = world.rewards.max().item()
+    right.axhline(highest, **GUIDE_LINE)
+    right.annotate("highest reward", (0, highest), xytext=(4, -12), textcoords="offset points", fontsize=9.5)
     title = f"KL = {world.kl(optimum):.3f}, E[r] = {world.expected_reward(optimum):.3f}"
     label(right, KL, "expected reward E[r]", title)
     return figure
@@ -93,8 +95,8 @@ def plot_frontier(
     reached = [(world.kl(logps), world.expected_reward(logps)) for logps in others]
     axes.plot(*zip(*reached, strict=True), ".", color="#bbbbbb", label="other policies", markersize=5)
     draw_curve(axes, world)
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}
-    text = {"xytext": (9, -14), "textcoords": "offset points", "fontsize": 9.5, "bbox": box}
+    # above the curve, where no policy lies: a label covers nothing there
+    text = {"xytext": (-11, 5), "textcoords": "offset points", "ha": "right", "fontsize": 9.5}
     for row in world.frontier(betas):
         axes.annotate(f"β = {row['beta']:g}", (row["kl"], row["reward"]), **text)
         axes.plot(row["kl"], row["reward"], "o", color=POLICY, markersize=5)
@@ -102,7 +104,8 @@ def plot_frontier(
     ring = {"markersize": 12, "markerfacecolor": "none", "markeredgewidth": 2, "linestyle": "none"}
     axes.plot(*zip(*places, strict=True), "o", color=ACCENT, label="trained with DPO", **ring)
     axes.legend(loc="lower right")
-    axes.set_xlim(-0.15, 5.6)
+    axes.set_xlim(-0.75, 5.6)
+    axes.set_ylim(top=2.65)
     label(axes, KL, "expected reward E[r]", "Higher β stays closer to the reference")
     return figure
 

@@ -10,9 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dpo_lab.plots.style import ACCENT, CHOSEN, GUIDE_LINE, REFERENCE, REJECTED, SEQUENCE, label, subplots
+from dpo_lab.plots.style import ACCENT, GUIDE_LINE, SEQUENCE, label, subplots
 
-DIFFICULTY = {"flipped": REJECTED, "hard": "#B8B8B8", "easy": CHOSEN}
+# One meaning each in this file; the course's colours of chosen, rejected, policy and reference stay free.
+WRONG = ACCENT
+RAW_AGREEMENT = SEQUENCE[1]
+DIFFICULTY = {"flipped": WRONG, "equal": "#C4C4C4", "hard": SEQUENCE[4], "easy": SEQUENCE[2]}
+BAR = "#D9D9D9"
 
 
 def plot_label_noise(
@@ -22,12 +26,12 @@ def plot_label_noise(
 
     Args:
         margins: (B,), true reward of the chosen minus the rejected completion, in the labels at hand.
-        difficulty: B names, as `preferences.pair_difficulty` gives them.
+        difficulty: B names, each "easy", "hard", "flipped" or "equal".
         temperatures: T noise levels, in units of the reward.
         flipped: (T, R), share of the labels that contradict the reward, in R repeated labellings.
     """
     figure, (left, right) = subplots(columns=2)
-    bins = torch.arange(-6.25, 6.5, 0.5).tolist()
+    bins = torch.arange(-6.125, 6.2, 0.25).tolist()  # margins are multiples of 0.25: 0 has a bar of its own
     shown = margins.clamp(-6, 6)
     parts = [shown[[d == name for d in difficulty]].tolist() for name in DIFFICULTY]
     left.hist(
@@ -37,9 +41,11 @@ def plot_label_noise(
     label(left, "true margin: reward of chosen − rejected", "pairs", "Left of 0 the label is wrong")
     means = flipped.mean(dim=1)
     right.errorbar(
-        temperatures, means, yerr=flipped.std(dim=1), fmt="o", color=REJECTED, capsize=3, label="drawn labels"
+        temperatures, means, yerr=flipped.std(dim=1), fmt="o", color=WRONG, capsize=3, label="drawn labels"
     )
-    right.plot(temperatures, _expected_flips(margins, temperatures), color=REFERENCE, label="expected")
+    right.plot(
+        temperatures, _expected_flips(margins, temperatures), color="black", linewidth=1.2, label="expected"
+    )
     right.axhline(0.5, **GUIDE_LINE)
     right.annotate("coin", (temperatures[0], 0.5), xytext=(2, -12), textcoords="offset points", fontsize=9)
     right.set_xscale("log")
@@ -65,7 +71,9 @@ def plot_annotators(counts: Sequence[int], wrong: Mapping[str, Tensor]) -> Figur
         wrong: name → (R, K), shares of wrong labels in R repeated collections.
     """
     figure, axes = subplots(width=6.2)
-    for (name, shares), color in zip(wrong.items(), (DIFFICULTY["easy"], "black", ACCENT), strict=True):
+    for (name, shares), color in zip(
+        wrong.items(), (DIFFICULTY["easy"], "black", DIFFICULTY["hard"]), strict=True
+    ):
         mean, spread = shares.mean(dim=0), shares.std(dim=0)
         axes.plot(counts, mean, "o-", color=color, label=name)
         axes.fill_between(counts, mean - 2 * spread, mean + 2 * spread, color=color, alpha=0.2, linewidth=0)
@@ -97,7 +105,7 @@ def draw_agreement(share: float, accuracy: float) -> Figure:
     """Two annotators' table (left); raw agreement, chance agreement and κ against the skew (right)."""
     figure, (left, right) = subplots(columns=2)
     table = table_of_two(share, accuracy)
-    left.imshow(table, cmap="Blues", vmin=0, vmax=1)
+    left.imshow(table, cmap="Greys", vmin=0, vmax=1)
     for i in range(2):
         for j in range(2):
             value = table[i, j].item()
@@ -117,7 +125,7 @@ def _agreement_curves(axes: Axes, share: float, accuracy: float) -> None:
     grid = [0.5 + 0.005 * i for i in range(101)]
     curves = list(zip(*[agreement_of(table_of_two(q, accuracy)) for q in grid], strict=True))
     here = agreement_of(table_of_two(share, accuracy))
-    styles = (("raw agreement", ACCENT, "-"), ("by chance", REFERENCE, "--"), ("κ", "black", "-"))
+    styles = (("raw agreement", RAW_AGREEMENT, "-"), ("by chance", RAW_AGREEMENT, ":"), ("κ", "black", "-"))
     for (name, color, line), curve, value in zip(styles, curves, here, strict=True):
         axes.plot(grid, curve, color=color, linestyle=line, label=name)
         axes.plot([share], [value], "o", color=color)
@@ -137,8 +145,8 @@ def plot_longer_wins(groups: Mapping[str, tuple[int, int]]) -> Figure:
     figure, axes = subplots(width=6.8, height=0.55 * len(groups) + 1.3)
     for row, (wins, total) in enumerate(groups.values()):
         low, high = wilson(wins, total)
-        axes.plot([low, high], [row, row], color=CHOSEN, linewidth=2)
-        axes.plot([wins / total], [row], "o", color=CHOSEN)
+        axes.plot([low, high], [row, row], color="black", linewidth=2)
+        axes.plot([wins / total], [row], "o", color="black")
     axes.axvline(0.5, **GUIDE_LINE)
     axes.set_yticks(range(len(groups)), [f"{name} (n = {total})" for name, (_, total) in groups.items()])
     axes.invert_yaxis()
@@ -165,10 +173,8 @@ def plot_leak(scores: Mapping[str, Mapping[str, Tensor]]) -> Figure:
     """
     figure, panels = subplots(columns=len(scores), width=3.8, sharey=True)
     for axes, (split, judges) in zip(panels, scores.items(), strict=True):
-        for place, (values, color) in enumerate(
-            zip(judges.values(), (SEQUENCE[3], SEQUENCE[2]), strict=True)
-        ):
-            axes.bar([place], [values.mean().item()], color=color, width=0.55, alpha=0.7)
+        for place, values in enumerate(judges.values()):
+            axes.bar([place], [values.mean().item()], color=BAR, width=0.55)
             jitter = torch.linspace(-0.15, 0.15, len(values))
             axes.plot(place + jitter, values, ".", color="black", markersize=5)
         axes.axhline(0.5, **GUIDE_LINE)

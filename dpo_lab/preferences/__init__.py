@@ -6,6 +6,7 @@ A pair's three values are strings, or lists of `{"role", "content"}` messages. `
 
 from dpo_lab.preferences.agreement import cohen_kappa, count_votes, fleiss_kappa
 from dpo_lab.preferences.labelling import (
+    check_votes,
     label_by_bradley_terry,
     majority_vote,
     soft_label,
@@ -13,6 +14,8 @@ from dpo_lab.preferences.labelling import (
 )
 from dpo_lab.preferences.loading import check_pairs, load_pairs, shipped_pairs
 from dpo_lab.preferences.quality import (
+    Pairs,
+    count_words,
     effective_topics,
     find_contradictions,
     find_duplicates,
@@ -20,18 +23,34 @@ from dpo_lab.preferences.quality import (
     pair_difficulty,
     topic_balance,
 )
-from dpo_lab.preferences.rows import bad_rows, normalise, row_problem, split_conversation
-from dpo_lab.preferences.splitting import group_split, leakage
+from dpo_lab.preferences.rows import (
+    COLUMNS,
+    Key,
+    bad_rows,
+    group_of,
+    normalise,
+    row_problem,
+    split_conversation,
+    text_of,
+)
+from dpo_lab.preferences.splitting import PairsT, group_split, leakage, take
 
 __all__ = [
+    "COLUMNS",
+    "Key",
+    "Pairs",
+    "PairsT",
     "bad_rows",
     "check_pairs",
+    "check_votes",
     "cohen_kappa",
     "count_votes",
+    "count_words",
     "effective_topics",
     "find_contradictions",
     "find_duplicates",
     "fleiss_kappa",
+    "group_of",
     "group_split",
     "label_by_bradley_terry",
     "leakage",
@@ -44,6 +63,8 @@ __all__ = [
     "shipped_pairs",
     "soft_label",
     "split_conversation",
+    "take",
+    "text_of",
     "topic_balance",
     "triplets_from_votes",
 ]

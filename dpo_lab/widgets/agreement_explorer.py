@@ -11,6 +11,6 @@ def agreement_explorer() -> None:
     follow(
         draw_agreement,
         alt="Two annotators' joint table, and curves of raw agreement, chance agreement and kappa against the skew.",
-        share=slider("share of label A", 0.6, 0.5, 0.99, 0.01),
+        share=slider("share of label A", 0.5, 0.5, 0.99, 0.01),
         accuracy=slider("annotators' accuracy", 0.9, 0.5, 0.99, 0.01),
     )

@@ -232,7 +232,8 @@ def joined(pairs, blank):
         (i, j)
         for i in range(len(rows))
         for j in range(i + 1, len(rows))
-        if blank.join(rows[i]) == blank.join((rows[j][0], rows[j][2], rows[j][1])) and rows[i][1] != rows[i][2]
+        if blank.join(rows[i]) == blank.join((rows[j][0], rows[j][2], rows[j][1]))
+        and rows[i][1] != rows[i][2]
     ]
 
 
@@ -385,7 +386,9 @@ def by_groups(pairs, held_out, groups, shuffle, last_trains=True, never_empty=Tr
     """The right answer, with parts of it given: what most of the slips below have in common."""
     names, target, held = list(dict.fromkeys(groups)), held_out * len(groups), []
     names = shuffle(names) or names
-    rows_of = {name: [row for row, group in enumerate(groups) if group == name] for name in names}
+    rows_of = {name: [] for name in names}
+    for row, group in enumerate(groups):
+        rows_of[group].append(row)
     for name in names[:-1] if last_trains else names:
         if abs(len(held) + len(rows_of[name]) - target) < abs(len(held) - target):
             held += rows_of[name]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
+from dataclasses import dataclass
 from functools import total_ordering
 
 import torch
@@ -15,66 +17,129 @@ from dpo_lab.course import exercise
 MANY = 20_000
 FIVE_SIGMA = 5 * math.sqrt(0.25 / MANY)  # the widest binomial standard error of a share of MANY draws
 
+NOTHING = "nothing is wrong"
+
+
+def wrong_are(claims):
+    """The faults that were found, in words, as one text: so a mistake is named only where all of them fit."""
+    return "; ".join(words for words, found in claims.items() if found) or NOTHING
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Many pairs, too many to print in a report."""
+
+    pairs: list[dict]
+
+
+@dataclass(frozen=True)
+class Ballots:
+    """Many lists of votes, too many to print in a report."""
+
+    lists: list[list[str]]
+
+
 # label_by_bradley_terry -------------------------------------------------------------------------------------
 
 
+def form_of_the_labels(function, rewards_a, rewards_b, temperature, seed):
+    """Shape and type of the result."""
+    labels = function(rewards_a, rewards_b, temperature, torch.Generator().manual_seed(seed))
+    return {"shape": tuple(labels.shape), "dtype": str(labels.dtype)}
+
+
 def share_won_by_a(function, rewards_a, rewards_b, temperature, seed):
-    """For each pair, how often A won in MANY independent draws."""
+    """For each pair, how often A won in MANY independent draws; temperature None leaves it to its default."""
     many_a, many_b = rewards_a.repeat_interleave(MANY), rewards_b.repeat_interleave(MANY)
-    wins = function(many_a, many_b, temperature, torch.Generator().manual_seed(seed))
-    return wins.double().expand(len(many_a)).reshape(len(rewards_a), MANY).mean(dim=1)
+    given = {} if temperature is None else {"temperature": temperature}
+    wins = function(many_a, many_b, **given, generator=torch.Generator().manual_seed(seed))
+    return wins.double().reshape(len(rewards_a), MANY).mean(dim=1)
 
 
-def habits_of_the_draws(function, rewards_a, rewards_b, seed):
-    """Form of the result, and whether the generator rules it."""
-    first, again, other = (
-        function(rewards_a, rewards_b, 2.0, torch.Generator().manual_seed(number))
-        for number in (seed, seed, seed + 1)
+def habits_of_the_draws(function, rewards_a, rewards_b, temperature, seed):
+    """Whether the generator that is passed, and nothing else, rules the draws; and whether the inputs survive."""
+    inputs, left_alone = (rewards_a, rewards_b), True
+
+    def draw(generator):
+        nonlocal left_alone
+        given = [rewards.clone() for rewards in inputs]
+        labels = function(*given, temperature, generator).clone()
+        left_alone &= all(map(torch.equal, given, inputs))
+        return labels
+
+    generator, before = torch.Generator().manual_seed(seed), torch.get_rng_state()
+    first, second = draw(generator), draw(generator)
+    again, other = (draw(torch.Generator().manual_seed(number)) for number in (seed, seed + 1))
+    touched = not torch.equal(before, torch.get_rng_state())
+    return wrong_are(
+        {
+            "the rewards that were passed in are changed": not left_alone,
+            "two calls with the same seed give different labels": not torch.equal(first, again),
+            "another seed gives the same labels": torch.equal(first, other),
+            "a second call with the same generator gives the same labels": torch.equal(first, second),
+            "torch's global generator is used although another is passed": touched,
+            "two calls without a generator give the same labels": torch.equal(draw(None), draw(None)),
+        }
     )
-    return {
-        "dtype": str(first.dtype),
-        "shape": tuple(first.shape),
-        "the same seed gives the same labels": bool((first == again).all()),
-        "another seed gives others": bool((first != other).any()),
-    }
 
 
 @exercise("label_by_bradley_terry", points=3)
 def test_label_by_bradley_terry_wins_at_the_right_rate(submission, fresh):
     rewards_a = torch.tensor([2.0, 0.4, -1.0, 0.9]) + fresh.uniform(0, 0.2)
     rewards_b = rewards_a - torch.tensor([1.2, -0.8, 0.5, 2.4])
-    expected = [1 / (1 + math.exp(-gap / 2.0)) for gap in (rewards_a - rewards_b).tolist()]
-    inputs = (rewards_a, rewards_b, 2.0, fresh.integer(0, 2**31))
+    seed, low, high = fresh.integer(0, 2**31), fresh.uniform(0.5, 0.7), fresh.uniform(1.7, 4.0)
     submission.compare(
         "label_by_bradley_terry",
-        inputs,
-        torch.tensor(expected, dtype=torch.float64),
+        (rewards_a, rewards_b),
+        {"shape": (4,), "dtype": "torch.bool"},
         mistakes=MISTAKES,
-        via=share_won_by_a,
-        rtol=0,
-        atol=FIVE_SIGMA,
+        via=form_of_the_labels,
+        kwargs={"temperature": high, "seed": seed},
     )
+    for temperature in (low, high, None):
+        scale = 1.0 if temperature is None else temperature
+        rates = [1 / (1 + math.exp(-gap / scale)) for gap in (rewards_a - rewards_b).tolist()]
+        submission.compare(
+            "label_by_bradley_terry",
+            (rewards_a, rewards_b),
+            torch.tensor(rates, dtype=torch.float64),
+            mistakes=MISTAKES,
+            via=share_won_by_a,
+            kwargs={"temperature": temperature, "seed": seed},
+            rtol=0,
+            atol=FIVE_SIGMA,
+        )
 
 
 @exercise("label_by_bradley_terry")
 def test_label_by_bradley_terry_draws_from_the_generator(submission, fresh):
-    rewards_a, rewards_b = fresh.normal(200), fresh.normal(200)
-    expected = {
-        "dtype": "torch.bool",
-        "shape": (200,),
-        "the same seed gives the same labels": True,
-        "another seed gives others": True,
-    }
-    inputs = (rewards_a, rewards_b, fresh.integer(0, 2**31))
-    submission.compare("label_by_bradley_terry", inputs, expected, mistakes=MISTAKES, via=habits_of_the_draws)
+    submission.compare(
+        "label_by_bradley_terry",
+        (fresh.normal(200), fresh.normal(200)),
+        NOTHING,
+        mistakes=MISTAKES,
+        via=habits_of_the_draws,
+        kwargs={"temperature": fresh.uniform(0.5, 4.0), "seed": fresh.integer(0, 2**31)},
+    )
 
 
 # majority_vote ----------------------------------------------------------------------------------------------
 
 
-def each(function, *many):
-    """The function's answer to each of several inputs."""
-    return [function(one) for one in many]
+def each(function, ballots):
+    """The function's answer to each list of votes."""
+    return [function(list(votes)) for votes in ballots.lists]
+
+
+def each_in_one_line(function, ballots):
+    """The same as one text, so that a mistake is named only where all answers fit."""
+    return in_one_line(ballots.lists, each(function, ballots))
+
+
+def in_one_line(lists, answers):
+    return ", ".join(
+        f"{'+'.join(votes)} gives {answer}" for votes, answer in zip(lists, answers, strict=True)
+    )
 
 
 def count_and_compare(votes):
@@ -90,8 +155,18 @@ def test_majority_vote_needs_more_than_half_of_all_votes(submission, fresh):
     drawn = ["".join(fresh.rng.choice(list("ABt"), size=fresh.integer(1, 10))) for _ in range(40)]
     drawn += ["".join(fresh.rng.permutation(list(votes))) for votes in telling]
     many = [[{"t": "tie"}.get(letter, letter) for letter in votes] for votes in telling + drawn]
-    expected = [count_and_compare(votes) for votes in many]
-    submission.compare("majority_vote", tuple(many), expected, mistakes=MISTAKES, via=each)
+    yours = submission.run("majority_vote", each, Ballots(many))
+    right = [answer == count_and_compare(votes) for answer, votes in zip(yours, many, strict=True)]
+    many = [
+        many[i] for i in sorted(range(len(many)), key=right.__getitem__)
+    ]  # a report shows the first: a wrong one
+    submission.compare(
+        "majority_vote",
+        (Ballots(many),),
+        in_one_line(many, map(count_and_compare, many)),
+        mistakes=MISTAKES,
+        via=each_in_one_line,
+    )
 
 
 @exercise("majority_vote")
@@ -166,8 +241,11 @@ def some_texts(fresh, count):
 
 
 def pairs_with_contradictions(fresh):
-    """Rows with contradictions, duplicates, chains, other prompts and other spellings, shuffled, two of them neighbours."""
-    p, q, x, y, z, w = some_texts(fresh, 6)
+    """Rows with contradictions, duplicates, chains, other prompts and other spellings, shuffled, two of them neighbours.
+
+    The first and the last row contradict each other word for word: an order by the later row shows.
+    """
+    p, q, x, y, z, w, u, v = some_texts(fresh, 8)
     rows = [
         (p, x, y),
         (p, x, y),
@@ -193,6 +271,7 @@ def pairs_with_contradictions(fresh):
         (q, w, y),
     ]
     spelled += [(respelled(fresh, p), z, x), (p, x, z)]
+    spelled = [(q, u, v), *spelled, (q, v, u)]
     return [dict(zip(("prompt", "chosen", "rejected"), row, strict=True)) for row in spelled]
 
 
@@ -230,6 +309,15 @@ def test_find_contradictions_is_empty_for_healthy_pairs(submission, fresh):
     p, x, y, z = some_texts(fresh, 4)
     healthy = [{"prompt": p, "chosen": x, "rejected": y}, {"prompt": p, "chosen": y, "rejected": z}]
     submission.compare("find_contradictions", (healthy,), [], mistakes=MISTAKES)
+
+
+@exercise("find_contradictions")
+def test_find_contradictions_keeps_the_three_texts_apart(submission, fresh):
+    a, b, c = fresh.rng.permutation("big cup fine good kind lamp old red".split())[:3].tolist()
+    for blank in ("", " "):
+        one = {"prompt": "p", "chosen": f"{a}{blank}{b}", "rejected": c}
+        alike = [one, {"prompt": "p", "chosen": f"{b}{blank}{c}", "rejected": a}, one]
+        submission.compare("find_contradictions", (alike,), [], mistakes=MISTAKES)
 
 
 # length_bias ------------------------------------------------------------------------------------------------
@@ -325,52 +413,109 @@ def numbers(side):
     return [row["number"] for row in side]
 
 
-def properties_of_splits(function, pairs, held_out, seeds):
-    """What must hold of every split, over several seeds."""
-    groups = {row["number"]: row["prompt"] for row in pairs}
-    clean = {number: prompt.lower().split() for number, prompt in groups.items()}
-    largest = max(list(clean.values()).count(name) for name in clean.values())
-    found = {"overlap": False, "overlap of other spellings": False, "complete": True, "rows in order": True}
-    held_numbers, near = [], True
+def clean(text):
+    return " ".join(text.lower().split())
+
+
+def how_key_is_given(column, as_function):
+    return (lambda row: row[column]) if as_function else column
+
+
+def faults_of_splits(function, rows, seeds, held_out=None, column="prompt", as_function=False):
+    """What does not hold of the splits of several seeds; held_out None leaves it to its default."""
+    pairs = rows.pairs
+    group = {row["number"]: clean(row[column]) for row in pairs}
+    spelled = {row["number"]: row[column] for row in pairs}
+    largest = max(Counter(group.values()).values())
+    share, given = (0.2, {}) if held_out is None else (held_out, {"held_out": held_out})
+    target, key = share * len(pairs), how_key_is_given(column, as_function)
+    found, held_numbers, sizes = dict.fromkeys(FAULTS, False), set(), [0, 0]
     for seed in seeds:
-        train, test = (numbers(side) for side in function(pairs, "prompt", held_out, seed))
-        found["overlap"] |= bool({groups[n] for n in train} & {groups[n] for n in test})
-        sides = [{" ".join(clean[n]) for n in side} for side in (train, test)]
-        found["overlap of other spellings"] |= bool(sides[0] & sides[1])
-        found["complete"] &= sorted(train + test) == sorted(groups)
-        found["rows in order"] &= train == sorted(train) and test == sorted(test)
-        near &= abs(len(test) - held_out * len(pairs)) <= largest
-        held_numbers.append(tuple(sorted(test)))
-    mean = sum(map(len, held_numbers)) / len(held_numbers)
-    found["share of held-out rows near its target"] = near
-    found["the second side is the held-out one"] = mean < len(pairs) / 2
-    found["other seeds give other splits"] = len(set(held_numbers)) > 1
-    return found
+        train, test = (numbers(side) for side in function(pairs, key, **given, seed=seed))
+        found[CUT] |= bool({spelled[n] for n in train} & {spelled[n] for n in test})
+        found[CUT_SPELLED] |= bool({group[n] for n in train} & {group[n] for n in test})
+        found[LOST] |= sorted(train + test) != sorted(group)
+        found[ORDER] |= train != sorted(train) or test != sorted(test)
+        found[FAR] |= abs(len(test) - target) > largest
+        held_numbers.add(tuple(sorted(test)))
+        sizes = [sizes[0] + len(train) / len(seeds), sizes[1] + len(test) / len(seeds)]
+    found[SWAPPED] = abs(sizes[1] - target) > abs(sizes[0] - target)
+    found[SEEDS] = len(held_numbers) <= 2
+    return wrong_are(found)
 
 
-def repeats_itself(function, pairs, seed):
+def repeats_itself(function, rows, seed):
     """Whether the same seed gives the same split, and the generator of Python is left alone."""
     random.seed(1)
-    first = [numbers(side) for side in function(pairs, "prompt", 0.3, seed)]
-    untouched = random.Random(1).random()
-    found = {"global generator untouched": random.random() == untouched}
+    first = [numbers(side) for side in function(rows.pairs, "prompt", 0.3, seed)]
+    touched = random.random() != random.Random(1).random()
     random.seed(2)
-    return {"repeatable": first == [numbers(side) for side in function(pairs, "prompt", 0.3, seed)], **found}
+    again = [numbers(side) for side in function(rows.pairs, "prompt", 0.3, seed)]
+    return wrong_are(
+        {
+            "the same seed gives another split the second time": first != again,
+            "Python's global generator is not left as it was": touched,
+        }
+    )
 
 
-def same_in_another_session(function, pairs, seed):
+def same_in_another_session(function, rows, seed):
     """Splits by a key whose hashes differ, as those of strings do from one session to the next."""
     splits = []
     for salt in (17, 4099, 6007):
-        sides = function(pairs, lambda row, salt=salt: Group(row["group"], salt), 0.3, seed)
+        sides = function(rows.pairs, lambda row, salt=salt: Group(row["group"], salt), 0.3, seed)
         splits.append([numbers(side) for side in sides])
-    return {"the same split in another session": splits[0] == splits[1] == splits[2]}
+    return wrong_are({"the same seed gives another split in another session": splits != splits[:1] * 3})
 
 
-def kinds_and_sizes(function, pairs, seed):
-    """Types of both sides, and whether both have rows."""
+def types_of_the_sides(function, pairs, seed):
     train, test = function(pairs, "prompt", 0.3, seed)
-    return [type(train).__name__, type(test).__name__, len(train) > 0, len(test) > 0]
+    return {
+        "type of the training side (that of `pairs`)": type(train).__name__,
+        "type of the held-out side (that of `pairs`)": type(test).__name__,
+    }
+
+
+def empty_sides(function, sizes, held_out, seeds):
+    """Which sides came out empty, over several seeds, for groups of these sizes."""
+    pairs = [
+        {"prompt": f"group {group}", "chosen": f"good {group} {row}", "rejected": "bad"}
+        for group, size in enumerate(sizes)
+        for row in range(size)
+    ]
+    splits = [function(pairs, "prompt", held_out, seed) for seed in seeds]
+    return wrong_are(
+        {
+            "the training side came out empty": any(len(train) == 0 for train, _ in splits),
+            "the held-out side came out empty": any(len(test) == 0 for _, test in splits),
+        }
+    )
+
+
+CUT = "a group has rows on both sides"
+CUT_SPELLED = "a group whose name is spelled in two ways has rows on both sides"
+LOST = "not every row is on exactly one side"
+ORDER = "the rows of a side are not in their order"
+FAR = "too few or too many rows are held out"
+SWAPPED = "the held-out side does not come second"
+SEEDS = "many seeds give no more than two different splits"
+FAULTS = (CUT, CUT_SPELLED, LOST, ORDER, FAR, SWAPPED, SEEDS)
+
+
+def pairs_named(prompts, users=None):
+    """Rows with these prompts, numbered; `group` numbers the prompts in order of appearance."""
+    order = {name: i for i, name in enumerate(dict.fromkeys(map(clean, prompts)))}
+    return [
+        {
+            "prompt": prompt,
+            "chosen": f"good {n}",
+            "rejected": f"bad {n}",
+            "number": n,
+            "group": order[clean(prompt)],
+            "user": f"user {users[n] if users else n}",
+        }
+        for n, prompt in enumerate(prompts)
+    ]
 
 
 def uneven_groups(fresh, singles=90, large=6, size=10):
@@ -379,72 +524,110 @@ def uneven_groups(fresh, singles=90, large=6, size=10):
     for i in range(large):
         spelled = (f"review of thing {i}", f"Review  of THING {i} ")
         names += [spelled[row % 2] for row in range(size)]
-    names = [names[i] for i in fresh.rng.permutation(len(names))]
-    order = {
-        name: i for i, name in enumerate(dict.fromkeys(" ".join(name.lower().split()) for name in names))
-    }
-    return [
-        {
-            "prompt": name,
-            "chosen": f"good {n}",
-            "rejected": f"bad {n}",
-            "number": n,
-            "group": order[" ".join(name.lower().split())],
-        }
-        for n, name in enumerate(names)
-    ]
+    return pairs_named([names[i] for i in fresh.rng.permutation(len(names))])
+
+
+def groups_of_two(fresh, groups=60):
+    """Pairs of groups of two rows; the rows of one user have different prompts, and the other way round."""
+    rows = fresh.rng.permutation(2 * groups).tolist()
+    return pairs_named([f"review of item {i // 2}" for i in rows], [(i + 1) // 2 % groups for i in rows])
 
 
 @exercise("group_split", points=4)
 def test_group_split_keeps_groups_whole_and_meets_its_target(submission, fresh):
-    seeds = [fresh.integer(0, 10_000) for _ in range(40)]
-    expected = {
-        "overlap": False,
-        "overlap of other spellings": False,
-        "complete": True,
-        "rows in order": True,
-        "share of held-out rows near its target": True,
-        "the second side is the held-out one": True,
-        "other seeds give other splits": True,
-    }
-    inputs = (uneven_groups(fresh), 0.3, seeds)
-    submission.compare("group_split", inputs, expected, mistakes=MISTAKES, via=properties_of_splits)
+    submission.compare(
+        "group_split",
+        (Rows(uneven_groups(fresh)),),
+        NOTHING,
+        mistakes=MISTAKES,
+        via=faults_of_splits,
+        kwargs={"held_out": 0.3, "seeds": [fresh.integer(0, 10_000) for _ in range(40)]},
+    )
+
+
+@exercise("group_split")
+def test_group_split_holds_out_the_share_that_is_asked_for(submission, fresh):
+    rows = Rows(groups_of_two(fresh))
+    for held_out in (*fresh.rng.permutation([0.15, 0.3, 0.45]).tolist(), None):
+        submission.compare(
+            "group_split",
+            (rows,),
+            NOTHING,
+            mistakes=MISTAKES,
+            via=faults_of_splits,
+            kwargs={"held_out": held_out, "seeds": [fresh.integer(0, 10_000) for _ in range(8)]},
+        )
+
+
+@exercise("group_split")
+def test_group_split_groups_by_the_key_that_is_given(submission, fresh):
+    for as_function in (False, True):
+        submission.compare(
+            "group_split",
+            (Rows(groups_of_two(fresh)),),
+            NOTHING,
+            mistakes=MISTAKES,
+            via=faults_of_splits,
+            kwargs={
+                "column": "user",
+                "as_function": as_function,
+                "held_out": 0.3,
+                "seeds": [fresh.integer(0, 10_000) for _ in range(8)],
+            },
+        )
 
 
 @exercise("group_split")
 def test_group_split_repeats_itself(submission, fresh):
-    inputs = (uneven_groups(fresh), fresh.integer(1, 10_000))
-    expected = {"repeatable": True, "global generator untouched": True}
-    submission.compare("group_split", inputs, expected, mistakes=MISTAKES, via=repeats_itself)
-
-
-@exercise("group_split")
-def test_group_split_takes_a_function_and_is_the_same_in_another_session(submission, fresh):
-    inputs = (uneven_groups(fresh), fresh.integer(1, 10_000))
-    expected = {"the same split in another session": True}
-    submission.compare("group_split", inputs, expected, mistakes=MISTAKES, via=same_in_another_session)
-
-
-@exercise("group_split")
-def test_group_split_gives_back_what_it_was_given(submission, fresh):
-    pairs = uneven_groups(fresh, singles=8, large=1)
     submission.compare(
-        "group_split", (pairs, 3), ["list", "list", True, True], mistakes=MISTAKES, via=kinds_and_sizes
+        "group_split",
+        (Rows(uneven_groups(fresh)),),
+        NOTHING,
+        mistakes=MISTAKES,
+        via=repeats_itself,
+        kwargs={"seed": fresh.integer(1, 10_000)},
     )
-    rows = Dataset.from_list(pairs)
+
+
+@exercise("group_split")
+def test_group_split_is_the_same_in_another_session(submission, fresh):
     submission.compare(
-        "group_split", (rows, 3), ["Dataset", "Dataset", True, True], mistakes=MISTAKES, via=kinds_and_sizes
+        "group_split",
+        (Rows(uneven_groups(fresh)),),
+        NOTHING,
+        mistakes=MISTAKES,
+        via=same_in_another_session,
+        kwargs={"seed": fresh.integer(1, 10_000)},
     )
 
 
 @exercise("group_split")
 def test_group_split_gives_each_side_a_group(submission, fresh):
-    """Two groups of very different size still give two sides."""
-    pairs = [
-        {"prompt": f"p{i > 0}", "chosen": f"a{i}", "rejected": "b", "number": i}
-        for i in range(fresh.integer(9, 20))
-    ]
-    pairs = [pairs[i] for i in fresh.rng.permutation(len(pairs))]
-    submission.compare(
-        "group_split", (pairs, 1), ["list", "list", True, True], mistakes=MISTAKES, via=kinds_and_sizes
-    )
+    seeds = [fresh.integer(0, 10_000) for _ in range(6)]
+    for sizes, held_out in (((9, 9), 0.2), ((90, 10), 0.1), ((9, 9), 0.9), ((5, 5, 5), 0.9)):
+        submission.compare(
+            "group_split",
+            (),
+            NOTHING,
+            mistakes=MISTAKES,
+            via=empty_sides,
+            kwargs={"sizes": sizes, "held_out": held_out, "seeds": seeds},
+        )
+
+
+@exercise("group_split")
+def test_group_split_gives_back_the_type_that_it_was_given(submission, fresh):
+    pairs = uneven_groups(fresh, singles=8, large=1)
+    for rows in (pairs, Dataset.from_list(pairs)):
+        name = type(rows).__name__
+        submission.compare(
+            "group_split",
+            (rows,),
+            {
+                "type of the training side (that of `pairs`)": name,
+                "type of the held-out side (that of `pairs`)": name,
+            },
+            mistakes=MISTAKES,
+            via=types_of_the_sides,
+            kwargs={"seed": 3},
+        )
