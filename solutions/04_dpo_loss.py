@@ -324,7 +324,7 @@ pd.DataFrame(
 # %% [markdown]
 # At a gap of 0 the gradient is $-\beta/2 = -0.05$; at 10 nats it is about half of that, at 20 a quarter. Pairs that are already right fade out by themselves.
 #
-# The pushes on the two *log-probs* are equal and opposite. But a model can't move two log-probs one by one: it moves weights, and both completions share them. If the two texts are much alike, the pushes nearly cancel in the weights and what is left can take the chosen one down as well. Nothing in the gradient asks the chosen log-prob to rise.
+# The pushes on the two *log-probs* are equal and opposite. But a model can't move two log-probs one by one: it moves weights, and both completions share them. If the two texts are much alike, the pushes nearly cancel in the weights and what is left can take the chosen one down as well. The gradient asks the chosen log-prob to rise, but nothing in the *loss* insists: only the difference counts, and the shared weights decide what really moves.
 #
 # ## 6 · What a run logs
 #
@@ -391,7 +391,7 @@ for seed in (1, 2):
 pd.DataFrame(rows).round(3)
 
 # %% [markdown]
-# Before training: loss $\ln 2$, margin 0, accuracy 0, because all pairs tie. After it the margin is positive and three pairs in four are the right way round, whatever the seed. If you predicted that the chosen reward rises, look again: with each seed *both* rewards end below 0, the rejected one further, and `logps/chosen` is lower than before. The loss has what it wants.
+# Before training: loss $\ln 2$, margin 0, accuracy 0, because all pairs tie. After it the margin is positive and three in four of the pairs it was trained on are the right way round, with each of the three seeds. If you predicted that the chosen reward rises, look again: with each seed *both* rewards end below 0, the rejected one further, and `logps/chosen` is lower than before. The loss has what it wants.
 #
 # `rewards/` have the reference subtracted and are comparable from batch to batch. `logps/` depend on which texts are in the batch, so compare them on a fixed set, as here.
 #
