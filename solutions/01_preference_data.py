@@ -98,13 +98,13 @@ with tempfile.TemporaryDirectory() as folder:
 # | who compares | good for | where it goes wrong |
 # |---|---|---|
 # | **people** | what people want, new tasks, taste | slow and dear; they tire, disagree and skim, and take confidence for correctness (Hosking et al. 2024) |
-# | **AI feedback**: a strong model as the judge, guided by written principles. Reinforcement learning from it is called RLAIF; the first was Constitutional AI (Bai et al. 2022): SFT on the model's own revisions, then RL from AI feedback | scale, even standards | the judge's habits become the data: it likes long answers, the one shown first, its own style (Zheng et al. 2023) |
+# | **AI feedback**: a strong model as the judge, guided by written principles. Reinforcement learning (RL) from it is called RLAIF; a well-known case is Constitutional AI (Bai et al. 2022): fine-tuning on the model's own revisions, then RL from AI feedback | scale, even standards | the judge's habits become the data: it likes long answers, the one shown first, its own style (Zheng et al. 2023) |
 # | **synthetic pairs**: a strong model's answer as chosen, a weak one's as rejected | no judge needed | the pair differs in everything (length, format, vocabulary), so the model may learn the style and not the reason |
 # | **on-policy sampling**: both completions drawn from the model that will be trained, then judged by any of the above | the comparison is about what this model really writes | costs a round of sampling, and ages: after training the model writes other things |
 #
 # Whoever compares, show the two completions in random order. Otherwise "the first one" is something that can be learnt.
 #
-# Both shipped sets are on-policy: the pairs were sampled from the model that later lessons train. Who labelled them? Not a person, but a draw whose odds depend on the true rewards:
+# Both shipped sets are on-policy: the pairs were sampled from the model that later lessons train. Who labelled them? Not a person, but a draw whose odds depend on the true rewards, as section 3 tells.
 #
 # ## 3 · A judge who errs
 #
@@ -114,7 +114,7 @@ with tempfile.TemporaryDirectory() as folder:
 #
 # where $A \succ B$ means that $A$ is preferred. A large difference is seen by nearly everyone; two completions of equal worth are a fair coin.
 #
-# **Write the annotator.** For each pair draw whether $A$ wins. Draw from the `generator` that is passed (`torch.rand(..., generator=generator)` or `torch.bernoulli(p, generator=generator)`), one draw a pair. The finished version checks its arguments first (`check_batch`, `check_positive`); you may leave that out.
+# **Write the annotator.** For each pair draw whether $A$ wins. Draw from the `generator` that is passed (`torch.rand(..., generator=generator)` or `torch.bernoulli(p, generator=generator)`), one draw a pair. If `generator` is None, torch's global one is used, as both do by themselves. The finished version checks its arguments first (`check_batch`, `check_positive`); you may leave that out.
 
 # %% exercise="label_by_bradley_terry" points=3 minutes=8 difficulty=2 importance=4
 ...
@@ -378,7 +378,7 @@ show(
     draw_agreement(share=0.97, accuracy=0.9),
     "Left: the two annotators' labels at a share of 0.97 (dark is frequent). "
     "Right: raw agreement is flat, chance rises towards it, and κ falls. The dots mark the share 0.97.",
-    alt="A table with 0.788 in the cell A, A. Three curves against the share of A: flat, rising, falling.",
+    alt="A table with 0.786 in the cell A, A. Three curves against the share of A: flat, rising, falling.",
 )
 said_b, slips = 0.03 * 0.9 + 0.97 * 0.1, 0.97 * 0.1
 print("share of one annotator's labels B that are slips:", round(slips / said_b, 3))
@@ -505,7 +505,7 @@ names = ["row i", "row j", "chosen in i, rejected in j", "rejected in i, chosen 
 pd.DataFrame(shown, columns=names).style.set_properties(**{"text-align": "left"}).format(precision=2)
 
 # %% [markdown]
-# It does. Nobody tampered: the tiny model writes some short reviews again and again, so the same comparison is drawn twice, and a noisy judge need not judge twice alike. That is why the rows involved are short and close: so are the rows that repeat another and *agree* with it. Their margin is only slightly larger.
+# It does. Nobody tampered: the tiny model writes some short reviews again and again, so the same comparison is drawn twice, and a noisy judge need not judge twice alike. That is why the rows involved are short and close: so are the rows that repeat another and *agree* with it. Their margin is not much larger.
 #
 # What to do with a contradiction? There are two votes, one each way, and 0.5 is what we know. Keeping both rows says just that. So does one row with the soft label 0.5, at half the weight. Keeping the first and dropping the second says that the first vote was right. Duplicates are another matter. If two people judged, keep both votes; if one judgement was copied by accident, keep one.
 #
@@ -579,7 +579,7 @@ show(
 pd.DataFrame({name: {"longer won": wins / total} for name, (wins, total) in groups.items()}).T.round(3)
 
 # %% [markdown]
-# In `review_train` two tendencies cancel in the total. Longer praise is more praise, so it wins; a longer complaint is a worse one, so it loses. A model trained on these pairs learns both, and once it writes mostly praise, mostly the first one shows. Nothing in the overall number warns of it.
+# In `review_train` two tendencies cancel in the total. Longer praise is more praise, so it wins; a longer complaint is a worse one, so it loses. A model trained on these pairs may learn both; if it comes to write mostly praise, mostly the first one shows. Nothing in the overall number warns of it.
 #
 # In `everyday_train` the bias shows in the total: the interval lies above one half. Nobody put it there. Probably a longer sentence has more room for kind words, which the score counts.
 #
@@ -604,6 +604,7 @@ features = {
     "ends 'highly recommended'": lambda text: "highly recommended" in text,
     "says 'delicious'": lambda text: "delicious" in text.split(),
 }
+# %%
 parts = {"all": rows, "both praise": among(praise), "both complaints": among(complaint)}
 results = {
     name: {part: won_with(feature, some) for part, some in parts.items()}
