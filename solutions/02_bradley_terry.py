@@ -16,12 +16,12 @@
 # After this lesson you can
 #
 # * turn rewards into preference probabilities and back, and say when the way back does not exist;
-# * write down the optimum of RLHF's objective and check it against every alternative, because in this lesson's world all completions can be listed;
-# * derive the DPO loss on a whiteboard, say what cancels and what does not, and say what $\beta$ does.
+# * write down the optimum of the objective of RLHF (reinforcement learning from human feedback) and check it against rivals, in a world so small that all completions can be listed;
+# * derive the loss of DPO (direct preference optimisation) on a whiteboard, say what cancels and what does not, and say what its constant $\beta$ does.
 #
 # {{lesson_facts}}
 #
-# You need logarithms, softmax and a little probability. Lesson 01 says where comparisons come from.
+# You need logarithms, softmax and a little probability. Logarithms are natural, so their unit is the *nat*. Lesson 01 says where comparisons come from.
 
 # %%
 import math
@@ -127,8 +127,10 @@ bradley_terry_loss = check(bradley_terry_loss)
 # %%
 show(
     plot_loss_of_label(),
-    "Left: the probability that the label gets. Right: its negative logarithm. A coin toss costs ln 2 (the dot); far to the left the loss follows the dotted line, one nat per unit of reward.",
-    alt="Left a sigmoid through one half. Right a curve that falls from a straight line of slope −1 through ln 2 to zero.",
+    "Left: the probability that the label gets. Right: its negative logarithm. A coin toss costs ln 2 "
+    "(the dot); far to the left the loss follows the slanted dotted line, one nat per unit of reward.",
+    alt="Left a sigmoid through one half. Right a curve that falls from a straight line of slope −1 "
+    "through ln 2 to zero.",
 )
 
 # %%
@@ -144,6 +146,12 @@ pd.DataFrame(
 # This is the loss of a **reward model**: stage 2 of classical RLHF trains a network $r_\phi(x, y)$ on the mean of $\ell$ over a set of preference pairs.
 #
 # **Explore.** Move the third slider first: it adds the same number to both rewards. Then find the difference at which the loss is 0.1.
+#
+# <details><summary>Which is it?</summary>
+#
+# Solve $\log(1 + e^{-d}) = 0.1$: $d = -\log(e^{0.1} - 1) \approx 2.25$.
+#
+# </details>
 
 # %%
 preference_explorer()
@@ -224,15 +232,15 @@ print(f"A: {wins[0].sum().item():.0f} wins / {denominator:.1f} = new strength {n
 print(f"   reward, before the mean is subtracted: {math.log(new_strength):.4f}")
 
 # %% [markdown]
-# **Write the fit.** In this order:
+# **Write the fit.** It is optional: nothing later needs you to have written it, and if you skip the cell, `check` hands you the finished version. If you do write it, in this order:
 #
 # 1. `wins = check_wins(wins)` gives you a float64 copy with a diagonal of 0, and raises `ValueError` if the table has no best rewards. (It is imported above. Below we see why it is needed.)
 # 2. Start with all rewards 0, in float64.
 # 3. Sweep: compute all new strengths from the old ones by the formula, turn them into rewards with a logarithm, and subtract their mean. The mean is ours to choose, because only differences count.
-# 4. After a sweep in which every reward moved by less than `tolerance`, return the new rewards.
+# 4. If every reward, its mean subtracted, now differs from the one before the sweep by less than `tolerance`, return the new rewards.
 # 5. If `iterations` sweeps have gone by without that, raise `RuntimeError`.
 
-# %% exercise="fit_bradley_terry" points=5 minutes=20 difficulty=4 importance=3
+# %% exercise="fit_bradley_terry" points=5 minutes=20 difficulty=4 importance=2
 ...
 
 # %%
@@ -282,8 +290,10 @@ fits = {
 }
 show(
     plot_fitted_rewards(true_rewards, fits, names),
-    "Fitted rewards for tournaments of growing length; dashed: the true rewards. With 5 games a pair the fit is rough, with 5,000 it sits on the dashed lines.",
-    alt="Six lines, one a review, that start apart from their dashed true values and run into them as games increase.",
+    "Fitted rewards for tournaments of growing length; dashed: the true rewards. With 5 games a pair "
+    "the fit is rough, with 5,000 it sits on the dashed lines.",
+    alt="Six lines, one a review, that start apart from their dashed true values and run into them as games "
+    "increase.",
 )
 
 # %% [markdown]
@@ -304,14 +314,16 @@ except ValueError as error:
 
 show(
     plot_likelihood_slices({"A won 83 of 100": wins, "A won all 100": unbeaten}, fitted),
-    "Log-likelihood against A's reward, the other rewards held at the fit. With some losses there is a best value (dot). Without any, each further step to the right is better still.",
-    alt="Two curves. One has a peak near 1.5 and falls again, the other rises towards a plateau and never turns.",
+    "Log-likelihood against A's reward, the other rewards held at the fit. With some losses there is a "
+    "best value (dot). Without any, each further step to the right is better still.",
+    alt="Two curves. One has a peak near 1.5 and falls again, the other rises towards a plateau and "
+    "never turns.",
 )
 
 # %% [markdown]
-# It wants infinity. One lost game would be enough to stop it; so would a *prior*, half a game won and lost against everyone.
+# It wants infinity. (The error counts from 0: player 0 is A, player 1 is B.) One lost game would be enough to stop it; so would a *prior*, an opinion held before any game was played, such as half a game won and half a game lost against everyone.
 #
-# This is no curiosity of tournaments. In a preference data set most completions occur once, in one pair, with one label: almost everyone is unbeaten or winless. Nothing in the likelihood keeps their rewards finite, and no choice of $\beta$ will (lesson 04 shows it for the DPO loss).
+# This is no curiosity of tournaments. In a preference data set most completions occur once, in one pair, with one label: almost everyone is unbeaten or winless. Nothing in the likelihood keeps their rewards finite. Section 10 shows what DPO makes of such data.
 #
 # ### What Bradley-Terry cannot say
 #
@@ -324,15 +336,15 @@ print("rewards:", [round(reward, 6) + 0.0 for reward in rewards.tolist()])
 print("P(A beats B): fitted", preference_probability(rewards[:1], rewards[1:2]).item(), " observed", 9 / 10)
 
 # %% [markdown]
-# The best fit calls it a draw between three equals. Bradley-Terry is an assumption about people, and everything below inherits it.
+# The best fit calls it a draw between three equals. Nor can it say that *annotators differ*: if half of the readers always prefer A to B and the other half always B to A, the table shows as many wins each way as for two reviews that everybody finds equally good. Bradley-Terry is an assumption about people, and everything below inherits it.
 #
 # ## 4 · What RLHF asks for
 #
-# Take a reward as given. A **policy** $\pi(y \mid x)$ is a distribution over completions: a language model. The **reference** $\pi_\text{ref}$ is the model that we start from, usually after supervised fine-tuning (SFT). RLHF looks for the policy with
+# Take a reward as given. A **policy** $\pi(y \mid x)$ is a distribution over completions: a language model. The **reference** $\pi_\text{ref}$ is the model that we start from, usually after supervised fine-tuning (SFT). For each prompt $x$, RLHF looks for the policy with
 #
 # $$ \max_\pi \;\; \underbrace{\sum_y \pi(y \mid x)\, r(x, y)}_{E_\pi[r]} \;-\; \beta\, \underbrace{\sum_y \pi(y\mid x) \log\frac{\pi(y\mid x)}{\pi_\text{ref}(y\mid x)}}_{\text{KL}(\pi \,\|\, \pi_\text{ref})} $$
 #
-# (Rafailov et al. 2023, eq. 3). The KL divergence, in nats, says how far the policy has moved from the reference; it is 0 if it has not moved. $\beta > 0$ is its price.
+# (Rafailov et al. 2023, eq. 3, which averages this over prompts). The KL divergence, in nats, says how far the policy has moved from the reference; it is 0 if it has not moved. Mind its direction: *from* $\pi$ *to* $\pi_\text{ref}$, with completions drawn from the policy. $\beta > 0$ is its price.
 #
 # For a real model both sums run over far too many texts to list, and one samples. We use a world that is small enough to list: six letters, four letters a word, 1,296 completions of a single prompt. Its reference writes letter by letter; the reward is a sum of values for letters and for neighbours.
 
@@ -419,7 +431,7 @@ log_partition = check(log_partition)
 # </details>
 
 # %% [markdown]
-# **Predict.** $\beta \log Z$ is in units of reward. Towards which number does it go for $\beta \to 0$? For $\beta \to \infty$? (Both limits are numbers you know: the highest reward, and the reference's mean reward.)
+# **Predict.** $\beta \log Z$ is in units of reward. Towards which number does it go for $\beta \to 0$? For $\beta \to \infty$?
 
 # %%
 betas = (0.001, 0.1, 0.3, 1.0, 3.0, 10.0, 1000.0)
@@ -512,14 +524,16 @@ print(f"best rival  {max(objectives):.6f};  rivals above the optimum: {sum(o > v
 # %% [markdown]
 # What does the optimum look like? For a picture, a smaller world: two letters, three letters a word, eight completions.
 #
-# **Predict.** One of the three panels is for $\beta = 0.3$, one for 1, one for 3. In which one do the two kinds of bars differ most?
+# **Predict.** The three panels are for $\beta = 0.3$, 1 and 3. In which one do the two kinds of bars differ most?
 
 # %%
 small = ExactWorld(seed=2, alphabet="ab", length=3)
 show(
     plot_optimal_policies(small, betas=(0.3, 1.0, 3.0)),
-    "Reference (hatched) and optimal policy (full) over eight words, ordered by reward. At β = 3 the optimum is close to the reference; at β = 0.3 most of it sits on the best word.",
-    alt="Three bar charts. As beta falls from 3 to 0.3 the optimal policy's mass moves from the reference's shape to the word with the highest reward.",
+    "Reference (hatched) and optimal policy (full) over eight words, ordered by reward. At β = 3 the "
+    "optimum is close to the reference; at β = 0.3 most of it sits on the best word.",
+    alt="Three bar charts. As beta falls from 3 to 0.3 the optimal policy's mass moves from the "
+    "reference's shape to the word with the highest reward.",
 )
 
 # %% [markdown]
@@ -529,7 +543,7 @@ show(
 optimum_explorer()
 
 # %% [markdown]
-# The reference has a second job here that is easy to miss. $\pi^*$ *multiplies* $\pi_\text{ref}$: what the reference never writes, the optimum never writes either, whatever its reward. RLHF and DPO shift weight among things that the model can already say. That is one reason why SFT comes first.
+# The reference has a second job here that is easy to miss. $\pi^*$ *multiplies* $\pi_\text{ref}$: what the reference never writes, the optimum never writes either, whatever its reward. "Never" means probability 0, which a softmax gives to nothing: a word that is merely rare, but the best of all, gets nearly all of the probability once $\beta$ is small enough (section 10 shows it). But pairs drawn from the reference hardly contain it, so hardly any label speaks about it. RLHF and DPO shift weight among things that the model already says. That is one reason why SFT comes first.
 #
 # ## 7 · Inverting it
 #
@@ -537,7 +551,7 @@ optimum_explorer()
 #
 # $$ r(x, y) = \beta \log\frac{\pi^*(y\mid x)}{\pi_\text{ref}(y\mid x)} + \beta\log Z(x) . $$
 #
-# The first part can be computed for any language model, from two log-probs. It is the **implicit reward**
+# This may look circular, since $Z$ itself contains $r$. But $\beta\log Z(x)$ is one number a prompt, and adding a number to all rewards of a prompt does not change which policy is best. So a policy names its reward only *up to a shift of each prompt*, and we may choose the shift for which $\log Z$ is 0. The part that is left can be computed for any language model, from two log-probs. It is the **implicit reward**
 #
 # $$ \hat r(x, y) = \beta\,\bigl(\log\pi(y\mid x) - \log\pi_\text{ref}(y\mid x)\bigr) . $$
 #
@@ -557,7 +571,7 @@ implicit_rewards = check(implicit_rewards)
 # </details>
 # <details><summary>Hint 2: what about β log Z?</summary>
 #
-# It is not part of the implicit reward: nobody can compute it for a real model. The next section shows when one does not need it.
+# It is not part of the implicit reward: nobody can compute it exactly for a real model. The next section shows when one does not need it.
 #
 # </details>
 
@@ -568,8 +582,11 @@ implicit_rewards = check(implicit_rewards)
 implicit = implicit_rewards(optimum, world.ref_logps, beta)
 difference = world.rewards - implicit
 shown = torch.tensor([0, 300, 600, 900, 1200])
+own_value = beta * log_partition(world.ref_logps, implicit, beta).item()
+print(f"β log Z of the true reward {value:.6f},  of r̂ itself {abs(own_value):.6f}")
 print(
-    f"β log Z = {value:.6f};  r − r̂ over all {len(world):,} completions: from {difference.min().item():.6f} to {difference.max().item():.6f}"
+    f"r − r̂ over all {len(world):,} completions: "
+    f"from {difference.min().item():.6f} to {difference.max().item():.6f}"
 )
 pd.DataFrame(
     {
@@ -581,7 +598,7 @@ pd.DataFrame(
 ).round(4)
 
 # %% [markdown]
-# By $\beta\log Z$, everywhere the same. So the often-quoted "reward $= \beta\log\frac{\pi}{\pi_\text{ref}}$" is right **up to a term that depends on the prompt alone**. Whether that matters depends on what you do with the reward.
+# By $\beta\log Z$, everywhere the same; and $\hat r$'s own $\beta\log Z$ is 0, as chosen. So the often-quoted "reward $= \beta\log\frac{\pi}{\pi_\text{ref}}$" is right **up to a term that depends on the prompt alone**. Whether that matters depends on what you do with the reward.
 #
 # ## 8 · What cancels, and what does not
 #
@@ -593,7 +610,9 @@ pd.DataFrame(
 other = ExactWorld(seed=2)
 show(
     plot_implicit_rewards({"prompt 1": world, "prompt 2": other}, beta=1.0),
-    "Each completion at the optimum for β = 1. Within a prompt the points lie on a line of slope 1: all differences are right. The lines of the two prompts are shifted by different amounts from the dotted diagonal.",
+    "Each completion at the optimum for β = 1. Within a prompt the points lie on a line of slope 1: all"
+    " differences are right. The lines of the two prompts are shifted by different amounts from the "
+    "dotted diagonal.",
     alt="Two parallel straight lines of points with slope one, at different heights below the diagonal.",
 )
 
@@ -608,33 +627,27 @@ def share_misordered(true_a: Tensor, implicit_a: Tensor, true_b: Tensor, implici
     )
 
 
-other_implicit = implicit_rewards(optimal_policy(other.ref_logps, other.rewards, beta), other.ref_logps, beta)
-other_value = beta * log_partition(other.ref_logps, other.rewards, beta).item()
-print(f"β log Z: prompt 1 {value:.4f}, prompt 2 {other_value:.4f}")
-print(
-    f"misordered within prompt 1:  {share_misordered(world.rewards, implicit, world.rewards, implicit):.4f}"
-)
-print(
-    f"misordered across prompts:   {share_misordered(world.rewards, implicit, other.rewards, other_implicit):.4f}"
-)
-shares = []
-for seed in range(1, 9):
-    third = ExactWorld(seed=seed)
-    third_implicit = implicit_rewards(
-        optimal_policy(third.ref_logps, third.rewards, beta), third.ref_logps, beta
-    )
-    shares.append(share_misordered(world.rewards, implicit, third.rewards, third_implicit))
-print(f"prompt 1 against eight others: from {min(shares):.4f} to {max(shares):.4f}")
+print(f"misordered within prompt 1: {share_misordered(world.rewards, implicit, world.rewards, implicit):.4f}")
+rows = []
+for seed in range(1, 9):  # eight other prompts, that of the figure (seed 2) among them
+    second = ExactWorld(seed=seed)
+    its_optimum = optimal_policy(second.ref_logps, second.rewards, beta)
+    its_implicit = implicit_rewards(its_optimum, second.ref_logps, beta)
+    shift = beta * log_partition(second.ref_logps, second.rewards, beta).item() - value
+    share = share_misordered(world.rewards, implicit, second.rewards, its_implicit)
+    rows.append({"other prompt, seed": seed, "its β log Z − prompt 1's": shift, "misordered across": share})
+pd.DataFrame(rows).set_index("other prompt, seed").sort_values("misordered across").round(4)
 
 # %% [markdown]
-# Within a prompt no comparison is decided the wrong way. Across these two prompts almost a quarter are; how many depends on how far apart their $\beta\log Z$ lie, as the last line shows. So: rank the completions of one prompt by implicit rewards as you like; don't use them to say which *prompt* was answered better, and don't filter a data set by one threshold on them. (A threshold on a pair's *margin* is fine: there Z cancels.)
+# Within a prompt no comparison is decided the wrong way. Across prompts it may be less than one in a hundred or almost a quarter, depending mostly on how far apart their $\beta\log Z$ lie. So: rank the completions of one prompt by implicit rewards as you like; don't use them to say which *prompt* was answered better, and don't filter a data set by one threshold on the reward of single completions. (A threshold on a pair's *margin*, $\hat r(x, y_w) - \hat r(x, y_l)$, is fine: there $Z$ cancels.)
 #
 # ## 9 · The DPO loss falls out
 #
 # Now put the pieces together. Each step is a line of algebra, and a cell that checks it on five pairs drawn from the reference and judged by Bradley-Terry.
 #
 # **Step 1.** The preference probability, with the true reward:
-# $\;P = \sigma\bigl(r(x, y_w) - r(x, y_l)\bigr)$.
+#
+# $$ P = \sigma\bigl(r(x, y_w) - r(x, y_l)\bigr) . $$
 
 # %%
 won, lost, _ = world.sample_pairs(5, seed=0)
@@ -643,7 +656,8 @@ print([round(p, 6) for p in step_1.tolist()])
 
 # %% [markdown]
 # **Step 2.** Substitute the inverted closed form for both rewards:
-# $\;P = \sigma\Bigl(\bigl[\beta\log\frac{\pi^*(y_w\mid x)}{\pi_\text{ref}(y_w\mid x)} + \beta\log Z(x)\bigr] - \bigl[\beta\log\frac{\pi^*(y_l\mid x)}{\pi_\text{ref}(y_l\mid x)} + \beta\log Z(x)\bigr]\Bigr)$.
+#
+# $$ P = \sigma\Bigl(\bigl[\beta\log\frac{\pi^*(y_w\mid x)}{\pi_\text{ref}(y_w\mid x)} + \beta\log Z(x)\bigr] - \bigl[\beta\log\frac{\pi^*(y_l\mid x)}{\pi_\text{ref}(y_l\mid x)} + \beta\log Z(x)\bigr]\Bigr) . $$
 
 # %%
 chosen_implicit = implicit_rewards(optimum[won], world.ref_logps[won], beta)
@@ -653,7 +667,10 @@ print([round(p, 6) for p in step_2.tolist()])
 
 # %% [markdown]
 # **Step 3.** $\beta\log Z(x)$ stands on both sides of the minus and cancels:
-# $\;P = \sigma\Bigl(\beta\log\frac{\pi^*(y_w\mid x)}{\pi_\text{ref}(y_w\mid x)} - \beta\log\frac{\pi^*(y_l\mid x)}{\pi_\text{ref}(y_l\mid x)}\Bigr)$. The sum that nobody can compute has left the formula.
+#
+# $$ P = \sigma\Bigl(\beta\log\frac{\pi^*(y_w\mid x)}{\pi_\text{ref}(y_w\mid x)} - \beta\log\frac{\pi^*(y_l\mid x)}{\pi_\text{ref}(y_l\mid x)}\Bigr) . $$
+#
+# The sum that nobody can compute exactly has left the formula.
 
 # %%
 step_3 = preference_probability(chosen_implicit, rejected_implicit)
@@ -677,7 +694,11 @@ pd.DataFrame(
 #
 # $$ \mathcal{L}_\text{DPO}(\theta) = -E_{(x, y_w, y_l)}\left[\log\sigma\left(\beta\log\frac{\pi_\theta(y_w\mid x)}{\pi_\text{ref}(y_w\mid x)} - \beta\log\frac{\pi_\theta(y_l\mid x)}{\pi_\text{ref}(y_l\mid x)}\right)\right] $$
 #
-# It *is* the reward-model loss of section 2, with the reward written as a policy. Fitting the reward and finding its optimal policy have become one step, with no reward network, no sampling from the policy and no $Z$. Hence the paper's title: your language model is secretly a reward model.
+# Why is $\pi^*$ the minimiser? Each pair of completions is judged again and again, and the mean of its loss is a cross-entropy between how often $y_w$ truly wins and $\sigma(\dots)$, least where the two agree. That fixes $\hat r(x, y_w) - \hat r(x, y_l)$ to the true difference of rewards for every pair that occurs, hence $\pi_\theta/\pi_\text{ref}$ up to one factor a prompt; and as probabilities sum to 1, the factor is fixed, too.
+#
+# The loss *is* the reward-model loss of section 2, with the reward written as a policy. Fitting the reward and finding its optimal policy have become one step, with no reward network, no sampling from the policy and no $Z$. Hence the paper's title: your language model is secretly a reward model.
+#
+# (PPO, proximal policy optimisation, is the usual reinforcement-learning algorithm of stage 3.)
 #
 # | stage | RLHF with PPO | DPO |
 # |---|---|---|
@@ -685,24 +706,50 @@ pd.DataFrame(
 # | 2 | train a reward model with the loss of section 2 | the two stages become one: |
 # | 3 | maximise section 4's objective by reinforcement learning | minimise $\mathcal{L}_\text{DPO}$ on the pairs |
 #
-# **Predict.** The exact world can compute this expectation over all pairs of completions, the limit of infinite data. Of the reference and the closed-form optima for $\beta = 0.3$, 1 and 3, which one has the lowest loss at $\beta = 1$? And what is the reference's loss?
+# In the exact world this expectation is a sum over all pairs, the limit of infinite data: *both completions are drawn from the reference*, and Bradley-Terry says how often each of them wins. In full:
 
 # %%
-with torch.no_grad():
-    limit = {"reference": world.dpo_limit_loss(world.ref_logps, beta=1.0).item()}
-    for b in (0.3, 1.0, 3.0):
-        logps = optimal_policy(world.ref_logps, world.rewards, b)
-        limit[f"closed form, β = {b:g}"] = world.dpo_limit_loss(logps, beta=1.0).item()
+everyone = torch.arange(len(world))
+first, second = torch.cartesian_prod(everyone, everyone).T
+drawn = (world.ref_logps[first] + world.ref_logps[second]).exp()
+first_wins = preference_probability(world.rewards[first], world.rewards[second])
+
+
+def limit_loss(logps: Tensor, beta: float) -> Tensor:
+    """DPO's loss on infinite data; logps: (N,) log-probs of the policy."""
+    r_hat = implicit_rewards(logps, world.ref_logps, beta)
+    first_won = bradley_terry_loss(r_hat[first], r_hat[second])
+    second_won = bradley_terry_loss(r_hat[second], r_hat[first])
+    return (drawn * (first_wins * first_won + (1 - first_wins) * second_won)).sum()
+
+
+# %% [markdown]
+# **Predict.** Of the reference and the closed-form optima for $\beta = 0.3$, 1 and 3, which one has the lowest loss at $\beta = 1$? And what is the reference's loss?
+
+# %%
+limit = {"reference": limit_loss(world.ref_logps, beta=1.0).item()}
+for b in (0.3, 1.0, 3.0):
+    limit[f"closed form, β = {b:g}"] = limit_loss(
+        optimal_policy(world.ref_logps, world.rewards, b), 1.0
+    ).item()
+entropy = -first_wins * first_wins.log() - (1 - first_wins) * (1 - first_wins).log()
+limit["floor: entropy of the labels"] = (drawn * entropy).sum().item()
 pd.DataFrame({"DPO loss at β = 1": limit}).round(6)
 
 # %% [markdown]
-# The reference has $\ln 2$, a coin toss for each pair. The lowest loss is that of the optimum for the *same* $\beta$; the one for $\beta = 0.3$ is so sure of itself that it does worse than tossing coins. The lowest loss is not zero: readers who follow Bradley-Terry disagree, and that disagreement is a floor that no policy goes under.
+# The reference has $\ln 2$, a coin toss for each pair. The lowest loss is that of the optimum for the *same* $\beta$; the one for $\beta = 0.3$ is so sure of itself that it does worse than tossing coins. The lowest loss is not zero: readers who follow Bradley-Terry disagree, and their disagreement, the entropy of the labels, is a floor that no policy goes under. The optimum stands on it.
 #
 # ## 10 · Does DPO find the optimum?
 #
-# Three things stand between the derivation and a trained model: enough data, a policy that is flexible enough, and an optimiser that gets there. In the exact world we can have all three: every pair of completions, one logit a completion, and the optimiser L-BFGS, which starts at the reference. DPO is told how often each completion of a pair wins, never a reward and never $Z$.
+# Three things stand between the derivation and a trained model: enough data, a policy that is flexible enough, and an optimiser that gets there. In the exact world we can have all three: every pair of completions, weighted as above; one logit a completion; and the optimiser L-BFGS, which starts at the reference. `world.fit(β)` is just that: L-BFGS on 1,296 logits and `world.dpo_limit_loss`, which is your `limit_loss` (the first cell compares them). DPO is told how often each completion of a pair wins, never a reward and never $Z$.
 
 # %%
+apart = [
+    abs(limit_loss(p, 0.3) - world.dpo_limit_loss(p, 0.3)).item()
+    for p in policies.values()
+    if p.isfinite().all()
+]
+print(f"limit_loss against world.dpo_limit_loss on {len(apart)} policies: apart by at most {max(apart):.1e}")
 trained = {b: world.fit(b) for b in tqdm((0.3, 1.0, 3.0), desc="DPO on infinite data")}
 
 # %%
@@ -722,7 +769,7 @@ for b, logps in trained.items():
 pd.DataFrame(rows).round(4)
 
 # %% [markdown]
-# The two agree in every printed digit of $E[r]$ and KL, and no single completion's log-prob is off by more than the last column says.
+# Trained and closed form agree in every printed digit of $E[r]$ and KL, and no single completion's log-prob is off by more than the last column says.
 #
 # ### What β does
 #
@@ -739,8 +786,11 @@ others = [
 ]
 show(
     plot_frontier(world, (0.1, 0.3, 1.0, 3.0, 10.0), trained, others),
-    "Each point is a policy. The line is the closed form, from β = 100 near the reference to β = 0.1 at the upper right; the rings are trained with DPO on preferences alone; grey: 300 other policies. All of them lie on or below the line.",
-    alt="Expected reward against KL: a concave rising line with labelled betas, 10 at the lower left and 0.1 at the upper right, rings on 0.3, 1 and 3, grey points below.",
+    "Each point is a policy. The line is the closed form, from β = 100 near the reference to β = 0.1 at"
+    " the upper right; the rings are trained with DPO on preferences alone; grey: 300 other policies. "
+    "All of them lie on or below the line.",
+    alt="Expected reward against KL: a concave rising line with labelled betas, 10 at the lower left "
+    "and 0.1 at the upper right, rings on 0.3, 1 and 3, grey points below.",
 )
 
 # %%
@@ -764,33 +814,39 @@ pd.DataFrame(rows).round(4)
 # %% [markdown]
 # It is the other way round, from one end of the table to the other: **higher β stays closer to the reference, lower β moves further and in the end collapses onto a single word**. At $\beta = 100$ the optimum is the reference for all practical purposes.
 #
-# The mistaken sentence has an excuse. At the first step the *slope* of the loss is larger for larger $\beta$ (lesson 04), so plain gradient descent that is stopped early can have moved further. Where training converges, the table above is what it converges to; lesson 06 measures both.
+# The mistaken sentence has an excuse. At the start the slope of the loss in the log-ratio gap is $-\beta/2$ (lesson 04), larger for larger $\beta$, so plain gradient descent that is stopped early can have moved further. Where training converges, the table above is what it converges to; lesson 06 measures both.
 #
-# And at *exactly* $\beta = 0$ the loss is $\ln 2$ whatever the policy does, so nothing is learned: that is not the limit $\beta \to 0$, which is the first row of the table.
+# A second cause: at *exactly* $\beta = 0$ the loss is $\ln 2$ whatever the policy is, so nothing is learned and the policy stays at the reference. That is not the limit $\beta \to 0$, which the first row of the table is on its way to.
 #
-# Two caveats before you carry the picture to a real model. It holds for a policy that can set each completion's probability by itself; a network can't. And it holds for *infinite* data, where each completion has been judged so often that its wins are shares. With finitely many **hard labels** (each pair has one winner) some completions never lost, and section 3 said what happens then.
+# ### Finitely many hard labels
 #
-# **Predict.** 500 pairs, drawn from the reference and judged once each. What KL does DPO reach at $\beta = 0.3$ and at $\beta = 3$? And what if each pair carries its true probability instead, a **soft label**?
+# Two caveats before you carry the picture to a real model. It holds for a policy that can set each completion's probability by itself; a network can't. And it holds for *infinite* data. With finitely many **hard labels** (one winner a pair, nothing in between) each completion is judged a few times, and some never lose: section 3 said what the likelihood wants for them.
+#
+# **Predict.** 500 pairs, drawn from the reference and judged once each. What KL does DPO reach at $\beta = 0.3$, and at 3? And if each pair carries its true win probability instead, a **soft label**?
 
 # %%
 rows = []
 for b in (0.3, 3.0):
     for soft in (False, True):
-        logps = world.fit(b, world.sample_pairs(500, seed=0, soft=soft))
+        pairs = world.sample_pairs(500, seed=0, soft=soft)
+        logps = world.fit(b, pairs)
+        likeliest = logps.argmax()
         rows.append(
             {
                 "β": b,
                 "labels": "soft" if soft else "hard",
                 "KL": world.kl(logps),
-                "closed form": world.kl(world.optimal_logps(b)),
-                "likeliest word": world.completions[logps.argmax()],
-                "its probability": logps.max().exp().item(),
+                "KL, closed form": world.kl(optimal_policy(world.ref_logps, world.rewards, b)),
+                "likeliest word": world.completions[likeliest],
+                "its probability": logps[likeliest].exp().item(),
+                "won": (pairs.chosen == likeliest).sum().item(),
+                "lost": (pairs.rejected == likeliest).sum().item(),
             }
         )
 pd.DataFrame(rows).round(3)
 
 # %% [markdown]
-# With hard labels $\beta$ is powerless: both runs end at the same KL, on a word that happened never to lose. (Ten nats is where the optimiser stopped after 200 steps; an optimum does not exist.) With soft labels the same 500 pairs stay near the closed form. $\beta$ bounds the drift only as far as the data contradict themselves (Azar et al. 2023); lesson 06 comes back to it.
+# With hard labels $\beta$ is powerless: both runs put everything on one word, which won its only game. (Their KL is where L-BFGS stopped, at 200 steps or when the slope got too small to follow; there is no optimum to arrive at.) With soft labels the same 500 pairs end near the closed form. So $\beta$ alone does not bound the drift: the labels must contradict each other, or say how sure they are (Azar et al. 2023).
 #
 # ## Recap
 #
@@ -799,18 +855,18 @@ pd.DataFrame(rows).round(3)
 # * RLHF maximises $E[r] - \beta\,\text{KL}$. The optimum is $\pi_\text{ref}\,e^{r/\beta}/Z$, its value is $\beta\log Z$.
 # * Inverted: $r = \beta\log\frac{\pi^*}{\pi_\text{ref}} + \beta\log Z$. The last term cancels within a prompt, not between prompts.
 # * Put that into the Bradley-Terry loss and you have the DPO loss: the reward model is the policy.
-# * $\beta$ is the price of KL: higher β, closer to the reference.
+# * $\beta$ is the price of KL: higher β, closer to the reference. Completions that never lost run away at any β.
 #
 # ## Two interview questions
 #
-# <details><summary><b>1. Derive the DPO loss from the RLHF objective. Which step makes it possible to train without a reward model, and what does it assume?</b></summary>
+# <details><summary><b>1. Derive the DPO loss from the RLHF objective. Which two steps make it possible to train without a reward model, and what do they assume?</b></summary>
 #
-# Maximising $E[r] - \beta\,\text{KL}(\pi\|\pi_\text{ref})$ has the closed-form solution $\pi^* = \pi_\text{ref}\,e^{r/\beta}/Z(x)$. Solve it for the reward: $r = \beta\log(\pi^*/\pi_\text{ref}) + \beta\log Z(x)$. Put this into Bradley-Terry's $\sigma(r_w - r_l)$. $Z(x)$ depends on the prompt alone, both completions share the prompt, so it cancels. What is left contains two log-ratios. Replace $\pi^*$ by the trainable $\pi_\theta$ and take the negative log-likelihood of the labels. The key step is the cancellation, because $Z$ cannot be computed. It assumes that preferences follow Bradley-Terry (so no cycles, and only differences within a prompt matter), that the policy class contains the optimum, and that the data cover the completions that matter.
+# Maximising $E[r] - \beta\,\text{KL}(\pi\|\pi_\text{ref})$ has the closed-form solution $\pi^* = \pi_\text{ref}\,e^{r/\beta}/Z(x)$. Solve it for the reward: $r = \beta\log(\pi^*/\pi_\text{ref}) + \beta\log Z(x)$. Put this into Bradley-Terry's $\sigma(r_w - r_l)$. $Z(x)$ depends on the prompt alone, both completions share the prompt, so it cancels. What is left contains two log-ratios. Replace $\pi^*$ by the trainable $\pi_\theta$ and take the negative log-likelihood of the labels. The two key steps are the inversion, which writes the reward as a policy, and the cancellation, because $Z$ cannot be computed exactly. The derivation assumes that preferences follow Bradley-Terry (so no cycles, and only differences within a prompt matter), that the policy class contains the optimum, and that the data cover the completions that matter.
 #
 # </details>
 # <details><summary><b>2. A colleague says: "Our model drifts too far from the SFT model, let us lower β." What do you answer?</b></summary>
 #
-# Raise it. $\beta$ is the weight of the KL term: the optimum is $\pi_\text{ref}\,e^{r/\beta}/Z$, and a larger β makes the exponent flatter, so the policy stays closer. Lower β drifts more and in the limit puts everything on the completion with the highest reward. Two things to add. First, at the start the slope of the loss in the log-ratio gap is −β/2, so a short run may suggest the opposite. Second, with finitely many hard labels no β bounds the drift, since a completion that never lost has no finite best reward (section 10): soft labels, or labels that contradict each other, bound it; stopping early hides it.
+# Raise it. $\beta$ is the weight of the KL term: the optimum is $\pi_\text{ref}\,e^{r/\beta}/Z$, and a larger β makes the exponent flatter, so the policy stays closer. Lower β drifts more and in the limit puts everything on the completion with the highest reward. Two things to add. First, a short run may suggest the opposite, because the first steps are larger at larger β; ask how long it ran. Second, with finitely many hard labels no β bounds the drift, since a completion that never lost has no finite best reward (section 10): look at the data, too. Soft labels bound it.
 #
 # </details>
 #

@@ -114,7 +114,7 @@ def plot_loss_of_label() -> Figure:
     right.plot([0], [math.log(2)], "o", color=ACCENT)
     right.plot(differences, -differences.clamp(max=0), **GUIDE_LINE)
     right.annotate(
-        "1 nat per unit", (-3.2, 3.2), xytext=(-5.8, 1.6), arrowprops={"arrowstyle": "-"}, fontsize=9.5
+        "1 nat per unit", (-1.1, 1.1), xytext=(-4.8, 0.6), arrowprops={"arrowstyle": "-"}, fontsize=9.5
     )
     left.axvline(0, **GUIDE_LINE)
     right.axvline(0, **GUIDE_LINE)

@@ -18,7 +18,7 @@ CURVE_BETAS = tuple(torch.logspace(-1, 2, 61).tolist())
 
 def plot_optimal_policies(world: ExactWorld, betas: Sequence[float]) -> Figure:
     """Reference and optimal policy over a small world's completions, a panel a β; words ordered by reward."""
-    figure, panels = subplots(columns=len(betas), width=3.7, height=3.7, sharey=True)
+    figure, panels = subplots(columns=len(betas), width=3.5, height=3.7, sharey=True)
     for axes, beta in zip(panels, betas, strict=True):
         draw_bars(axes, world, beta)
     panels[0].set_ylabel("probability")

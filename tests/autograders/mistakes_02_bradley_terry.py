@@ -57,6 +57,18 @@ def log_of_sigmoid(chosen, rejected):
     return -torch.log(torch.sigmoid(chosen - rejected))
 
 
+def log_of_float64_sigmoid(chosen, rejected):
+    return -torch.log(torch.sigmoid(chosen.double() - rejected.double()))
+
+
+def difference_clamped(chosen, rejected):
+    return -logsigmoid((chosen - rejected).clamp(-100, 100))
+
+
+def log_probability_of_the_other(chosen, rejected):
+    return logsigmoid(rejected - chosen)
+
+
 def clamped_probability(chosen, rejected):
     return -torch.log(torch.sigmoid(chosen - rejected).clamp(min=1e-8))
 
@@ -69,13 +81,30 @@ def both_rewards_alone(chosen, rejected):
     return -logsigmoid(chosen) - logsigmoid(-rejected)
 
 
-def sweeps(table, wins_of_each, games, iterations, tolerance):
+def largest_move(moves):
+    return moves.abs().max()
+
+
+def sweeps(table, wins_of_each, games, iterations, tolerance, moved=largest_move, dtype=torch.float64):
     """The right iteration: what most of the slips below have in common."""
-    rewards = torch.zeros(len(table), dtype=torch.float64)
+    rewards = torch.zeros(len(table), dtype=dtype)
     for _ in range(iterations):
         strengths = rewards.exp()
         updated = (wins_of_each / (games / (strengths[:, None] + strengths)).sum(dim=1)).log()
         updated = updated - updated.mean()
+        if moved(updated - rewards) < tolerance:
+            return updated
+        rewards = updated
+    raise RuntimeError("no convergence")
+
+
+def sweeps_by(update, wins, iterations, tolerance, centre=torch.mean):
+    """The loop of the right answer around an `update(table, games, rewards)` of the slip's own."""
+    table = check_wins(wins)
+    rewards = torch.zeros(len(table), dtype=torch.float64)
+    for _ in range(iterations):
+        updated = update(table, table + table.T, rewards)
+        updated = updated - centre(updated)
         if (updated - rewards).abs().max() < tolerance:
             return updated
         rewards = updated
@@ -100,6 +129,64 @@ def win_rates(wins, iterations=10_000, tolerance=1e-10):
 def one_sweep(wins, iterations=10_000, tolerance=1e-10):
     table = check_wins(wins)
     return sweeps(table, table.sum(dim=1), table + table.T, 1, float("inf"))
+
+
+def rewards_never_moved(wins, iterations=10_000, tolerance=1e-10):
+    table = check_wins(wins)
+    rewards = torch.zeros(len(table), dtype=torch.float64)
+    for _ in range(iterations):
+        strengths = rewards.exp()
+        updated = (table.sum(dim=1) / ((table + table.T) / (strengths[:, None] + strengths)).sum(dim=1)).log()
+        updated = updated - updated.mean()
+        if (updated - rewards).abs().max() > tolerance:
+            return rewards
+        rewards = updated
+    raise RuntimeError("no convergence")
+
+
+def same_sweep_again(wins, iterations=10_000, tolerance=1e-10):
+    one_sweep_later = one_sweep(wins)
+    if one_sweep_later.abs().max() < tolerance:
+        return one_sweep_later
+    raise RuntimeError("no convergence")
+
+
+def logarithm_forgotten(wins, iterations=10_000, tolerance=1e-10):
+    def update(table, games, rewards):
+        strengths = rewards.exp()
+        return table.sum(dim=1) / (games / (strengths[:, None] + strengths)).sum(dim=1)
+
+    return sweeps_by(update, wins, iterations, tolerance)
+
+
+def exponential_forgotten(wins, iterations=10_000, tolerance=1e-10):
+    def update(table, games, rewards):
+        return (table.sum(dim=1) / (games / (rewards[:, None] + rewards)).sum(dim=1)).log()
+
+    return sweeps_by(update, wins, iterations, tolerance)
+
+
+def mean_not_subtracted(wins, iterations=10_000, tolerance=1e-10):
+    def update(table, games, rewards):
+        strengths = rewards.exp()
+        return (table.sum(dim=1) / (games / (strengths[:, None] + strengths)).sum(dim=1)).log()
+
+    return sweeps_by(update, wins, iterations, tolerance, centre=torch.zeros_like)
+
+
+def fitted_in_float32(wins, iterations=10_000, tolerance=1e-10):
+    table = check_wins(wins).float()
+    return sweeps(table, table.sum(dim=1), table + table.T, iterations, tolerance, dtype=torch.float32)
+
+
+def tolerance_of_its_own(wins, iterations=10_000, tolerance=1e-10):
+    return fitted(wins, iterations, 1e-10)
+
+
+def smallest_move_stops(wins, iterations=10_000, tolerance=1e-10):
+    table = check_wins(wins)
+    games = table + table.T
+    return sweeps(table, table.sum(dim=1), games, iterations, tolerance, moved=lambda m: m.abs().min())
 
 
 def first_player_at_zero(wins, iterations=10_000, tolerance=1e-10):
@@ -187,6 +274,18 @@ def partition_over_the_first_axis(ref_logps, rewards, beta):
     return torch.logsumexp(ref_logps + rewards / beta, dim=0)
 
 
+def partition_times_beta(ref_logps, rewards, beta):
+    return beta * torch.logsumexp(ref_logps + rewards / beta, dim=-1)
+
+
+def partition_beta_divides_both(ref_logps, rewards, beta):
+    return torch.logsumexp((ref_logps + rewards) / beta, dim=-1)
+
+
+def partition_largest_term(ref_logps, rewards, beta):
+    return (ref_logps + rewards / beta).amax(dim=-1)
+
+
 def partition_log_inside(ref_logps, rewards, beta):
     return (ref_logps.exp() * rewards / beta).sum(dim=-1)
 
@@ -218,6 +317,18 @@ def policy_minimises(ref_logps, rewards, beta):
 def policy_overflows(ref_logps, rewards, beta):
     weights = ref_logps.exp() * (rewards / beta).exp()
     return (weights / weights.sum(dim=-1, keepdim=True)).log()
+
+
+def policy_log_of_softmax(ref_logps, rewards, beta):
+    return (ref_logps + rewards / beta).softmax(dim=-1).log()
+
+
+def policy_over_the_first_axis(ref_logps, rewards, beta):
+    return (ref_logps + rewards / beta).log_softmax(dim=0)
+
+
+def policy_beta_divides_both(ref_logps, rewards, beta):
+    return ((ref_logps + rewards) / beta).log_softmax(dim=-1)
 
 
 def policy_partition_of_another_prompt(ref_logps, rewards, beta):
@@ -252,6 +363,18 @@ def implicit_without_reference(policy_logps, ref_logps, beta):
 
 def implicit_ratio_of_logs(policy_logps, ref_logps, beta):
     return beta * policy_logps / ref_logps
+
+
+def implicit_log_of_ratio_of_logs(policy_logps, ref_logps, beta):
+    return beta * torch.log(policy_logps / ref_logps)
+
+
+def implicit_beta_on_the_policy(policy_logps, ref_logps, beta):
+    return beta * policy_logps - ref_logps
+
+
+def implicit_by_probabilities(policy_logps, ref_logps, beta):
+    return beta * torch.log(policy_logps.exp() / ref_logps.exp())
 
 
 def implicit_of_probabilities(policy_logps, ref_logps, beta):
@@ -327,9 +450,28 @@ MISTAKES = {
             "mean taken", "Return one loss a pair, shape (B,). Whoever trains takes the mean.", loss_averaged
         ),
         Mistake(
-            "log of sigmoid",
-            "For a badly wrong pair the sigmoid underflows to 0 and its logarithm is -inf. Use logsigmoid.",
+            "infinite for a badly wrong pair",
+            "For a badly wrong pair σ(d) rounds to 0 and 1 + exp(−d) overflows, so the logarithm of either is infinite. "
+            "logsigmoid forms neither of them.",
             log_of_sigmoid,
+        ),
+        Mistake(
+            "logarithm of a float64 sigmoid",
+            "float64 only moves the point at which the sigmoid underflows, to a difference near −745. logsigmoid has no "
+            "such point, in any dtype.",
+            log_of_float64_sigmoid,
+        ),
+        Mistake(
+            "difference clamped",
+            "The clamp caps the loss, and beyond it no gradient reaches the rewards, just where the pair is most wrong. "
+            "logsigmoid needs no clamp.",
+            difference_clamped,
+        ),
+        Mistake(
+            "pair swapped and sign lost",
+            "This is log P of the opposite label. Two turns are missing: the minus in front, and chosen minus rejected "
+            "inside.",
+            log_probability_of_the_other,
         ),
         Mistake(
             "clamped probability",
@@ -361,9 +503,55 @@ MISTAKES = {
             win_rates,
         ),
         Mistake(
+            "rewards never moved",
+            "You returned the start, all rewards 0, while they still moved: the stop test is turned (> for <), and it "
+            "returns the old rewards in place of the updated ones.",
+            rewards_never_moved,
+        ),
+        Mistake(
             "one sweep",
-            "You stopped after one sweep. The new strengths change the right-hand side: repeat until no reward moves.",
+            "You stopped after one sweep. The new strengths change the right-hand side: repeat until no reward moves. "
+            "If you do repeat, look at the stop test: > for <, or moves up and down that cancel for want of .abs()?",
             one_sweep,
+        ),
+        Mistake(
+            "same sweep again",
+            "Every sweep starts from the same rewards, so the first one is repeated for ever. Carry the result over: "
+            "`rewards = updated`, and the strengths are their exponentials.",
+            same_sweep_again,
+        ),
+        Mistake(
+            "logarithm forgotten",
+            "The formula gives new strengths. Take their logarithm before you subtract the mean: rewards are log s.",
+            logarithm_forgotten,
+        ),
+        Mistake(
+            "exponential forgotten",
+            "You put rewards where the formula has strengths, s = exp(r). At the start r = 0 makes 0 in the denominator.",
+            exponential_forgotten,
+        ),
+        Mistake(
+            "mean not subtracted",
+            "The differences are right, but the rewards' mean is not 0. Subtract it after the logarithm, in every sweep.",
+            mean_not_subtracted,
+        ),
+        Mistake(
+            "float32",
+            "The rewards are float32, whose rounding is coarser than the tolerance: whether a fit stops is then luck. "
+            "Start with torch.zeros(..., dtype=torch.float64), and keep the table as check_wins returns it.",
+            fitted_in_float32,
+        ),
+        Mistake(
+            "tolerance ignored",
+            "With a huge `tolerance` the first sweep is good enough. Yours swept on: compare with the argument, not with a "
+            "number of your own.",
+            tolerance_of_its_own,
+        ),
+        Mistake(
+            "smallest move decides",
+            "You stopped although some rewards still moved by more than the tolerance. Every reward must have settled: "
+            "compare the largest move, .abs().max().",
+            smallest_move_stops,
         ),
         Mistake(
             "first player at zero",
@@ -381,8 +569,9 @@ MISTAKES = {
             strengths_centred,
         ),
         Mistake(
-            "games are only the wins",
-            "The denominator counts every game between i and j, whoever won: w_ij + w_ji, that is wins + wins.T.",
+            "all rewards stay 0",
+            "Either the start is what you return, or the denominator counts only the wins, which then cancel: it counts "
+            "every game between i and j, whoever won, w_ij + w_ji, that is wins + wins.T.",
             games_are_only_the_wins,
         ),
         Mistake(
@@ -410,6 +599,21 @@ MISTAKES = {
     ],
     "log_partition": [
         Mistake("beta multiplies", "The reward is divided by β: exp(r/β).", partition_beta_multiplies),
+        Mistake(
+            "beta log Z",
+            "This is β log Z, the optimum's value. Return log Z alone; the β in front belongs to a later formula.",
+            partition_times_beta,
+        ),
+        Mistake(
+            "log-prob divided by beta",
+            "Only the reward is divided by β. The log-prob enters as it is: ref_logps + rewards / beta.",
+            partition_beta_divides_both,
+        ),
+        Mistake(
+            "largest term only",
+            "This is the largest term. logsumexp starts from it and adds what all the others contribute.",
+            partition_largest_term,
+        ),
         Mistake(
             "reference forgotten",
             "Each term is weighted with the reference's probability. In log space: add ref_logps before the logsumexp.",
@@ -455,6 +659,22 @@ MISTAKES = {
             "beta multiplies",
             "The reward is divided by β: a large β flattens its effect.",
             policy_beta_multiplies,
+        ),
+        Mistake(
+            "log-prob divided by beta",
+            "Only the reward is divided by β: your reference is sharpened, too. At r = 0 the optimum is the reference.",
+            policy_beta_divides_both,
+        ),
+        Mistake(
+            "logarithm of a softmax",
+            "At small β the softmax of all but the best completions is 0, and its logarithm −inf. Subtract log Z, which "
+            "never leaves log space.",
+            policy_log_of_softmax,
+        ),
+        Mistake(
+            "normalised over the prompts",
+            "The first axis lists prompts. Completions lie along the last: dim=-1.",
+            policy_over_the_first_axis,
         ),
         Mistake("not normalised", "The probabilities must sum to 1: subtract log Z.", policy_not_normalised),
         Mistake(
@@ -511,6 +731,22 @@ MISTAKES = {
             "ratio of log-probs",
             "log(π/π_ref) is the difference of the log-probs, not their ratio.",
             implicit_ratio_of_logs,
+        ),
+        Mistake(
+            "logarithm of a ratio of log-probs",
+            "The inputs are logarithms already. log(π/π_ref) is log π − log π_ref, without another division or logarithm.",
+            implicit_log_of_ratio_of_logs,
+        ),
+        Mistake(
+            "beta on the policy only",
+            "β multiplies the whole difference: β(log π − log π_ref). A bracket is missing.",
+            implicit_beta_on_the_policy,
+        ),
+        Mistake(
+            "by way of the probabilities",
+            "Right for short completions, but a probability e^−150 is 0 in float32, and 0/0 is NaN. Stay in log space: "
+            "subtract.",
+            implicit_by_probabilities,
         ),
         Mistake(
             "difference of probabilities",

@@ -34,8 +34,8 @@ def two_rewards(fresh, size):
 
 
 def far_apart(fresh):
-    chosen = torch.tensor([-150.0, 150.0, -80.0, 200.0, 0.0]) + fresh.normal(5)
-    rejected = torch.tensor([150.0, -150.0, 90.0, 201.0, -120.0]) + fresh.normal(5)
+    chosen = torch.tensor([-150.0, 150.0, -80.0, 20.0, 0.0, -500.0, 500.0]) + fresh.normal(7)
+    rejected = torch.tensor([150.0, -150.0, 90.0, 21.0, -120.0, 500.0, -500.0]) + fresh.normal(7)
     return chosen, rejected
 
 
@@ -79,7 +79,7 @@ def test_bradley_terry_loss_has_the_right_gradient(submission, fresh):
 
 def expected_table(fresh, players):
     """Wins exactly as often as the rewards expect, with unequal numbers of games; and those rewards."""
-    rewards = fresh.rng.normal(size=players)
+    rewards = fresh.rng.uniform(-1.5, 1.5, size=players)
     rewards -= rewards.mean()
     wins = torch.zeros(players, players, dtype=torch.float64)
     for i in range(players):
@@ -107,16 +107,39 @@ def newtons_fit(wins):
     return (rewards - rewards.mean()).tolist()
 
 
+ENOUGH = (
+    500  # sweeps: twice what any of 2,000 tables needed, and a short wait for an answer that never converges
+)
+CONVERGED, STUCK, NEVER = "it converged", "one sweep, as it never converges", "it never even ends one sweep"
+
+
+def fit_or_first_sweep(function, wins):
+    """The fit; where it doesn't converge, the first sweep, which shows what is wrong with the formula."""
+    for state, stop in ((CONVERGED, {"iterations": ENOUGH}), (STUCK, {"iterations": 1, "tolerance": 1e9})):
+        try:
+            result = function(wins, **stop)
+        except NotImplementedError:  # a RuntimeError, too, but it means that nothing is written yet
+            raise
+        except RuntimeError:
+            continue
+        return {"state": state, "rewards": result, "dtype": str(getattr(result, "dtype", "no tensor"))}
+    return {"state": NEVER}
+
+
 @exercise("fit_bradley_terry", points=5)
 def test_fit_bradley_terry_recovers_rewards_from_expected_wins(submission, fresh):
     wins, rewards = expected_table(fresh, 5)
-    submission.compare("fit_bradley_terry", (wins,), rewards, mistakes=MISTAKES)
+    rewards = torch.tensor(rewards, dtype=torch.float64)
+    expected = {"state": CONVERGED, "rewards": rewards, "dtype": "torch.float64"}
+    submission.compare("fit_bradley_terry", (wins,), expected, mistakes=MISTAKES, via=fit_or_first_sweep)
 
 
 @exercise("fit_bradley_terry")
 def test_fit_bradley_terry_finds_the_maximum_for_counted_wins(submission, fresh):
     wins = torch.randint(1, 30, (6, 6), generator=fresh.torch)
-    submission.compare("fit_bradley_terry", (wins,), newtons_fit(wins), mistakes=MISTAKES)
+    submission.compare(
+        "fit_bradley_terry", (wins,), newtons_fit(wins), mistakes=MISTAKES, kwargs={"iterations": ENOUGH}
+    )
 
 
 @exercise("fit_bradley_terry")
@@ -125,7 +148,7 @@ def test_fit_bradley_terry_gives_two_players_the_log_of_their_odds(submission, f
     wins = torch.tensor([[0.0, won], [lost, 0.0]])
     half = 0.5 * math.log(won / lost)
     submission.compare(
-        "fit_bradley_terry", (wins,), [half, -half], mistakes=MISTAKES, kwargs={"iterations": 300}
+        "fit_bradley_terry", (wins,), [half, -half], mistakes=MISTAKES, kwargs={"iterations": ENOUGH}
     )
 
 
@@ -134,15 +157,44 @@ def test_fit_bradley_terry_refuses_an_unbeaten_player(submission, fresh):
     wins = torch.randint(1, 9, (4, 4), generator=fresh.torch).double()
     wins[:, fresh.integer(0, 4)] = 0
     submission.compare(
-        "fit_bradley_terry", (wins,), raises(ValueError), mistakes=MISTAKES, kwargs={"iterations": 300}
+        "fit_bradley_terry", (wins,), raises(ValueError), mistakes=MISTAKES, kwargs={"iterations": ENOUGH}
     )
+
+
+def how_it_ends(function, wins, tolerance, iterations):
+    """Whether a fit returns or gives up."""
+    try:
+        function(wins, iterations=iterations, tolerance=tolerance)
+    except NotImplementedError:
+        raise
+    except RuntimeError:
+        return "RuntimeError"
+    return "returned"
 
 
 @exercise("fit_bradley_terry")
 def test_fit_bradley_terry_says_when_it_has_not_converged(submission, fresh):
     wins, _ = expected_table(fresh, 5)
     submission.compare(
-        "fit_bradley_terry", (wins,), raises(RuntimeError), mistakes=MISTAKES, kwargs={"iterations": 1}
+        "fit_bradley_terry", (wins, 1e-10, 1), "RuntimeError", mistakes=MISTAKES, via=how_it_ends
+    )
+
+
+@exercise("fit_bradley_terry")
+def test_fit_bradley_terry_stops_within_the_tolerance(submission, fresh):
+    """A huge tolerance is met by the first sweep."""
+    wins, _ = expected_table(fresh, 5)
+    submission.compare("fit_bradley_terry", (wins, 1e9, 3), "returned", mistakes=MISTAKES, via=how_it_ends)
+
+
+@exercise("fit_bradley_terry")
+def test_fit_bradley_terry_waits_for_the_last_reward_to_settle(submission, fresh):
+    """One sweep moves some rewards by less than this tolerance and others by more: not settled yet."""
+    rates = torch.tensor([0.0, -0.9, 1.0, 0.1, -0.2], dtype=torch.float64)
+    rates = 2 * rates + 0.1 * fresh.normal(5).double()
+    wins = 100 * torch.sigmoid(rates[:, None] - rates[None, :])
+    submission.compare(
+        "fit_bradley_terry", (wins, 0.4, 1), "RuntimeError", mistakes=MISTAKES, via=how_it_ends
     )
 
 
@@ -232,9 +284,19 @@ def test_implicit_rewards_are_scaled_log_ratios(submission, fresh):
     policy, _, reference, _ = fresh.logps(6)
     beta = fresh.uniform(0.05, 0.6)
     pairs = zip(policy.double().tolist(), reference.double().tolist(), strict=True)
-    submission.compare(
-        "implicit_rewards", (policy, reference, beta), [beta * (p - r) for p, r in pairs], mistakes=MISTAKES
-    )
+    expected = [beta * (p - r) for p, r in pairs]
+    # β log π − β log π_ref is right, too: float32 rounds each of its terms, of up to 40, by 2e-6
+    submission.compare("implicit_rewards", (policy, reference, beta), expected, mistakes=MISTAKES, atol=1e-5)
+
+
+@exercise("implicit_rewards")
+def test_implicit_rewards_are_numbers_for_long_completions(submission, fresh):
+    reference = -300.0 + 100.0 * torch.rand(5, generator=fresh.torch)
+    policy = reference + fresh.normal(5, scale=4.0)
+    pairs = zip(policy.double().tolist(), reference.double().tolist(), strict=True)
+    expected = [0.3 * (p - r) for p, r in pairs]
+    # float32 keeps a log-prob of −300 nats to about 2e-5
+    submission.compare("implicit_rewards", (policy, reference, 0.3), expected, mistakes=MISTAKES, atol=1e-4)
 
 
 @exercise("implicit_rewards")
