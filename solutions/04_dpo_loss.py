@@ -230,7 +230,7 @@ pd.DataFrame(
 ).round(4)
 
 # %% [markdown]
-# Its chosen reward is *negative*: the policy has made the chosen completion less likely than the reference did, and the loss is pleased all the same, because the rejected one fell further. The loss looks at the difference alone. Keep this row in mind; lesson 07 shows it happening to a whole model.
+# Its chosen reward is *negative*: the policy has made the chosen completion less likely than the reference did, and the loss is pleased all the same, because the rejected one fell further. The loss looks at the difference alone. Keep this row in mind; section 6 shows it on a whole model, and lesson 07 asks why.
 #
 # ## 4 · The shape of the loss
 #
@@ -368,7 +368,8 @@ learner = load_policy("tiny", device="cpu")
 history = train_dpo(learner, reference, pairs, DPOConfig(beta=0.1, lr=5e-4, epochs=4, batch_size=64, seed=0))
 show(
     plot_history(history),
-    "Sixteen steps of DPO on the tiny policy. The loss starts at ln 2; the margin is the distance between the two rewards.",
+    "Sixteen steps of DPO on the tiny policy. The loss starts at ln 2; the margin is the distance between the two rewards. "
+    "Two points lie at ln 2 because the first step of the warm-up has learning rate 0.",
     alt="Three panels: loss falling from ln 2, implicit rewards of chosen and rejected moving apart, log-probs of both.",
 )
 

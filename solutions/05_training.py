@@ -145,7 +145,7 @@ rows["shipped, no DPO"] = describe(tiny, tiny.measure(tiny.reference, 64))
 pd.DataFrame.from_dict(rows, orient="index").round(3)
 
 # %% [markdown]
-# By the numbers that one would log, the untrained start looks best: the highest held-out accuracy and the highest true reward of the four. Now read its sample. With random weights all words are about equally likely, so it is easy to make the kind ones likelier, and the true reward of this world adds up words in whatever order. The surprise tells the two apart: above ten nats a token without SFT, below one for a model that writes reviews.
+# By the numbers that one would log, the untrained start looks best: the highest held-out accuracy of the three trained ones and the highest true reward of all. Now read its sample. With random weights all words are about equally likely, so it is easy to make the kind ones likelier, and the true reward of this world adds up words in whatever order. The surprise tells the two apart: above ten nats a token without SFT, below one for a model that writes reviews.
 #
 # DPO did what its pairs asked. They say "this one rather than that one", and a heap of kind words is more like the chosen side than the rejected one. Only SFT says what a review looks like. So: start DPO from a model that already writes the kind of text you want to choose among, and never judge a run by one number.
 #
@@ -195,7 +195,7 @@ with torch.no_grad():
 
 def six_steps(choose_reference):
     policy = lab.fresh_policy()
-    optimizer = torch.optim.AdamW(policy.model.parameters(), lr=config.lr)
+    optimizer = torch.optim.AdamW(policy.model.parameters(), lr=config.lr, weight_decay=0.0)
     losses, norms = [], []
     for _ in range(6):
         now = completion_logprobs(policy.model, batch).chunk(2)
@@ -225,7 +225,7 @@ cases = {
 pd.DataFrame({name: six_steps(choose) for name, choose in cases.items()}).T.round(6)
 
 # %% [markdown]
-# Both wrong versions log 0.693147 for ever, and they are two different faults. Under `no_grad` the reference's *value* follows the policy, but the gradient is still $-\beta/2$ on every gap: the policy moves (last column), nothing holds it, and the log says that nothing happens. And since the loss never falls, that push never fades. Without `no_grad` the two gradients cancel, and nothing happens (what is left in the last column is rounding). So when a loss is stuck at $\ln 2$, look at the gradient norm and at how far the policy has moved before you look for a cause.
+# Both wrong versions log 0.693147 for ever, and they are two different faults. Under `no_grad` the reference's *value* follows the policy, but the gradient is still $-\beta/2$ on every gap: the policy moves (last column), nothing holds it, and the log says that nothing happens. And since the loss never falls, that push never fades. Without `no_grad` the two gradients cancel, and nothing happens. So when a loss is stuck at $\ln 2$, look at the gradient norm and at how far the policy has moved before you look for a cause.
 #
 # A trainer that caches the reference's log-probs before the first step, as the next section does, cannot fall into this trap while it trains; whoever then measures the KL to "the reference" would still read 0.
 #
@@ -503,7 +503,7 @@ print(
 pd.DataFrame(mine.records)[["step", "loss", "rewards/margins", "grad_norm", "learning_rate"]].head(4).round(5)
 
 # %% [markdown]
-# Your loop and the library's `train_dpo` give the same losses. Rows 1 and 2 show the rate-0 step: another batch, the same $\ln 2$. What `train_dpo` adds is around the loop: held-out evaluation, early stopping, checkpoints, bf16, a clean end on Ctrl-C.
+# Your loop and the library's `train_dpo` give the same losses. Steps 1 and 2 show the rate-0 step: another batch, the same $\ln 2$. That the next two losses lie above it is no fault: they are new batches of a few noisy pairs, and both loops see the same. What `train_dpo` adds is around the loop: held-out evaluation, early stopping, checkpoints, bf16, a clean end on Ctrl-C.
 #
 # ## 8 · Precision
 #
@@ -745,7 +745,7 @@ stop = stops[0] if stops else None
 show(
     plot_early_stopping(history, stop),
     "Forty-eight pairs, twelve epochs. The ring marks the weights that early stopping returns, the dashed line the step at which patience 3 would have ended the run.",
-    alt="Training loss falls towards zero; held-out loss falls, turns and rises.",
+    alt="Training loss falls; held-out loss falls, turns and rises.",
 )
 
 # %% [markdown]

@@ -68,7 +68,9 @@ def copy_inputs(value: Any) -> Any:
 
 
 def same_input(before: Any, after: Any) -> bool:
-    """Whether an input still holds what it held; only tensors, arrays and containers of them are looked at."""
+    """Whether an input still holds what it held; tensors, arrays, data classes and containers of them are looked at."""
+    if dataclasses.is_dataclass(before) and not isinstance(before, type):
+        return all(same_input(vars(before)[name], vars(after)[name]) for name in vars(before))
     if isinstance(before, Tensor):
         same_form = before.shape == after.shape and before.dtype == after.dtype
         return same_form and torch.allclose(*_bits(before, after), rtol=0, atol=0, equal_nan=True)

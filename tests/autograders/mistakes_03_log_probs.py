@@ -57,7 +57,22 @@ def detached(logits, input_ids):
     return pick(log_softmax(logits.detach().float()[:, :-1], -1), input_ids[:, 1:])
 
 
+def squeezed_to_nothing(logits, input_ids):
+    picked = log_softmax(logits.float()[:, :-1], -1).gather(-1, input_ids[:, 1:, None])
+    return picked.squeeze()
+
+
+def infinity_made_zero(logits, input_ids):
+    return pick(log_softmax(logits.float()[:, :-1], -1), input_ids[:, 1:]).nan_to_num(neginf=0.0)
+
+
 # join_pair
+
+
+def eos_stripped_from_the_prompt(prompt_ids, completion_ids, eos_token_id):
+    prompt = no_eos([], prompt_ids, eos_token_id).input_ids
+    answer = [*no_eos([], completion_ids, eos_token_id).input_ids, eos_token_id]
+    return Encoded([*prompt, *answer], [False] * len(prompt) + [True] * len(answer))
 
 
 def no_eos(prompt_ids, completion_ids, eos_token_id):
@@ -188,6 +203,23 @@ def empty_scores_nan(logits, input_ids, completion_mask, average=False):
     scored = completion_mask[:, 1:].bool()
     total = own_tokens(logits, input_ids).masked_fill(~scored, 0.0).sum(-1)
     return total / scored.sum(-1) * (1 if average else scored.sum(-1))
+
+
+def clamped_at_minus_100(logits, input_ids, completion_mask, average=False):
+    return reduce(logits, input_ids, completion_mask[:, 1:].bool(), average).clamp(min=-100, max=0)
+
+
+def summed_in_low_precision(logits, input_ids, completion_mask, average=False):
+    scored = completion_mask[:, 1:].bool()
+    if (scored.sum(-1) == 0).any():
+        raise ValueError("empty completion")
+    values = pick(log_softmax(logits[:, :-1], -1), input_ids[:, 1:])
+    total = values.masked_fill(~scored, 0.0).sum(-1)
+    return total / scored.sum(-1) if average else total
+
+
+def batch_squeezed_away(logits, input_ids, completion_mask, average=False):
+    return reduce(logits, input_ids, completion_mask[:, 1:].bool(), average).squeeze()
 
 
 # collate_rows
@@ -335,6 +367,16 @@ def one_too_short(row, max_length):
 MISTAKES = {
     "token_logprobs": [
         Mistake(
+            "squeezed to nothing",
+            "`.squeeze()` drops every dimension of size 1, a batch of one row too. Name the one you mean: `.squeeze(-1)`.",
+            squeezed_to_nothing,
+        ),
+        Mistake(
+            "infinity made 0",
+            "A token of probability 0 has log-prob −inf. As 0 it would count as certain.",
+            infinity_made_zero,
+        ),
+        Mistake(
             "not shifted",
             "You scored token t with the logits at position t, which have already seen it. The logits at t are about token "
             "t + 1: drop the last position of the logits and the first token of the ids.",
@@ -384,6 +426,11 @@ MISTAKES = {
     ],
     "join_pair": [
         Mistake(
+            "EOS stripped from the prompt",
+            "The prompt stays as it is. In a chat it ends in EOS after each turn; only the completion's end is tidied.",
+            eos_stripped_from_the_prompt,
+        ),
+        Mistake(
             "no EOS",
             "The row has no EOS at its end. It is the completion's last token: without it nothing teaches the model to stop.",
             no_eos,
@@ -422,6 +469,21 @@ MISTAKES = {
         ),
     ],
     "sequence_logprobs": [
+        Mistake(
+            "clamped at −100",
+            "A longer answer is below −100 nats, and rightly so. The clamp makes all of them alike and their gradient 0.",
+            clamped_at_minus_100,
+        ),
+        Mistake(
+            "summed in low precision",
+            "The sum was taken in the logits' own dtype. Turn the logits into float32 first: `token_logprobs` does.",
+            summed_in_low_precision,
+        ),
+        Mistake(
+            "batch squeezed away",
+            "`.squeeze()` turns (1,) into a scalar. The result has shape (B,), for one row too.",
+            batch_squeezed_away,
+        ),
         Mistake(
             "mask not shifted",
             "Log-prob t is about token t + 1. Slice the mask as you sliced input_ids: completion_mask[:, 1:].",

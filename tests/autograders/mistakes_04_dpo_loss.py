@@ -29,6 +29,10 @@ def where_of_two_branches(margins):
     return torch.where(margins < 0, margins - torch.log1p(torch.exp(margins)), right)
 
 
+def relu_for_minimum(margins):
+    return -torch.relu(-margins) - torch.log1p(torch.exp(-margins.abs()))
+
+
 def clamp_for_minimum(margins):
     return margins.clamp(max=0) - torch.log1p(torch.exp(-margins.abs()))
 
@@ -109,6 +113,19 @@ def beta_twice(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
 def rewards_first(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
     losses, chosen, rejected = dpo(pc, pr, rc, rr, beta, label_smoothing)
     return chosen, rejected, losses
+
+
+def rewards_exchanged(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    losses, chosen, rejected = dpo(pc, pr, rc, rr, beta, label_smoothing)
+    return losses, rejected, chosen
+
+
+def clamped_logps(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    return dpo(*(logps.clamp(-100, 0) for logps in (pc, pr, rc, rr)), beta, label_smoothing)
+
+
+def one_side_detached(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    return dpo(pc, pr.detach(), rc, rr, beta, label_smoothing)
 
 
 def log_of_one_minus_sigmoid(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
@@ -272,6 +289,12 @@ MISTAKES = {
             where_of_two_branches,
         ),
         Mistake(
+            "relu for minimum",
+            "The values are right, the gradient at m = 0 is not: that of relu is 0 there, so a run that starts at m = 0 would "
+            "never leave it. `torch.minimum(margins, torch.zeros_like(margins))` gives the ½ that is wanted.",
+            relu_for_minimum,
+        ),
+        Mistake(
             "clamp for minimum",
             "The values are right, the gradient at m = 0 is not: `clamp(max=0)` passes it whole, so it is 1 where it "
             "should be ½, and every DPO run starts at m = 0. `torch.minimum(margins, torch.zeros_like(margins))` shares it.",
@@ -347,6 +370,19 @@ MISTAKES = {
             "rewards returned first",
             "Return the losses first, then the chosen and the rejected rewards.",
             rewards_first,
+        ),
+        Mistake(
+            "rewards exchanged", "The chosen rewards come second, the rejected ones third.", rewards_exchanged
+        ),
+        Mistake(
+            "log-probs clamped",
+            "Log-probs below −100 are no accident: a longer answer has them. Clamped, they lose their value and their gradient.",
+            clamped_logps,
+        ),
+        Mistake(
+            "one side detached",
+            "No gradient reaches one of the policy's two log-probs. Both completions train; only the reference is fixed.",
+            one_side_detached,
         ),
         Mistake(
             "log of one minus sigmoid",

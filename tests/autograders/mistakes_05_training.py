@@ -164,6 +164,16 @@ def not_clipped(optimizer, schedule, max_grad_norm):
     return norm
 
 
+def first_group_only(optimizer, schedule, max_grad_norm):
+    norm = torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], max_grad_norm).item()
+    if not all(p.grad.isfinite().all() for p in parameters_of(optimizer)):
+        raise FloatingPointError("the gradient norm is not finite")
+    optimizer.step()
+    schedule.step()
+    optimizer.zero_grad()
+    return norm
+
+
 def schedule_forgotten(optimizer, schedule, max_grad_norm):
     norm = clip(optimizer, max_grad_norm)
     optimizer.step()
@@ -440,6 +450,11 @@ MISTAKES = {
         ),
     ],
     "apply_gradients": [
+        Mistake(
+            "first group only",
+            "An optimiser may have several parameter groups. Collect the parameters of all of them before you clip.",
+            first_group_only,
+        ),
         Mistake(
             "gradients not cleared",
             "backward adds to what is there. Without zero_grad each step carries all gradients before it.",

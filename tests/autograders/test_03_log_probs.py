@@ -68,6 +68,17 @@ def test_token_logprobs_upcasts_low_precision_logits(submission, fresh):
 
 
 @exercise("token_logprobs")
+def test_token_logprobs_keeps_its_shape_and_its_infinities(submission, fresh):
+    """One row of two tokens gives (1, 1), and a token of probability 0 scores -inf."""
+    logits, input_ids, _ = fresh.ragged_batch()
+    logits, input_ids = logits[:1, :2].clone(), input_ids[:1, :2].clone()
+    for value in (logits[0, 0, input_ids[0, 1]].item(), -math.inf):
+        logits[0, 0, input_ids[0, 1]] = value
+        expected = torch.tensor(score_by_loop(logits, input_ids))
+        submission.compare("token_logprobs", (logits, input_ids), expected, mistakes=MISTAKES)
+
+
+@exercise("token_logprobs")
 def test_token_logprobs_does_not_overflow(submission, fresh):
     """Large logits are as good as small ones: only differences count."""
     logits, input_ids, _ = fresh.ragged_batch(rows=2, length=5)
@@ -109,6 +120,15 @@ def test_join_pair_keeps_an_eos_inside(submission, fresh):
     submission.compare("join_pair", (prompt, answer, 2), expected, mistakes=MISTAKES)
 
 
+@exercise("join_pair")
+def test_join_pair_keeps_the_prompts_own_eos(submission, fresh):
+    """A prompt that ends in EOS, as a chat's turn does, stays as it is; a completion may hold nothing but EOS."""
+    prompt, answer = [*tokens(fresh, 3), 2], tokens(fresh, 2)
+    for completion, kept in ((answer, answer), ([], []), ([2, 2], [])):
+        expected = Encoded([*prompt, *kept, 2], [False] * 4 + [True] * (len(kept) + 1))
+        submission.compare("join_pair", (prompt, completion, 2), expected, mistakes=MISTAKES)
+
+
 @exercise("sequence_logprobs", points=4)
 def test_sequence_logprobs_matches_a_float64_loop(submission, fresh):
     """Each entry is the sum over one row's completion tokens."""
@@ -134,6 +154,20 @@ def test_sequence_logprobs_ignores_what_the_mask_leaves_out(submission, fresh):
             if not completion_mask[b, t]:
                 logits[b, t - 1, input_ids[b, t]] = -math.inf
     submission.compare("sequence_logprobs", (logits, input_ids, completion_mask), expected, mistakes=MISTAKES)
+
+
+@exercise("sequence_logprobs")
+def test_sequence_logprobs_takes_one_long_row_of_low_precision(submission, fresh):
+    """A single row gives shape (1,), far below -100 nats if it is unlikely, and bfloat16 logits are upcast."""
+    logits, input_ids, completion_mask = fresh.ragged_batch(rows=1, length=40)
+    logits = (12 * logits).bfloat16()
+    inputs = (logits, input_ids, completion_mask)
+    expected = torch.tensor(sums_by_loop(*inputs))
+    submission.compare("sequence_logprobs", inputs, expected, mistakes=MISTAKES)
+    logits[0, -2, input_ids[0, -1]] = -math.inf
+    completion_mask[0, -1] = True
+    expected = torch.tensor(sums_by_loop(*inputs))
+    submission.compare("sequence_logprobs", inputs, expected, mistakes=MISTAKES)
 
 
 @exercise("sequence_logprobs")

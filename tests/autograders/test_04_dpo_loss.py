@@ -43,7 +43,8 @@ def gradient_of_the_loss(function, *four, beta):
     losses = function(*inputs, beta=beta)[0]
     found = [torch.zeros_like(four[0])] * 2
     if losses.requires_grad:
-        found = torch.autograd.grad(losses.sum(), inputs[:2])
+        arrived = torch.autograd.grad(losses.sum(), inputs[:2], allow_unused=True)
+        found = [torch.zeros_like(four[0]) if gradient is None else gradient for gradient in arrived]
     return {"gradient in policy_chosen_logps": found[0], "gradient in policy_rejected_logps": found[1]}
 
 

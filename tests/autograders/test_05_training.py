@@ -67,6 +67,21 @@ def test_frozen_reference_is_in_eval_mode_without_gradients_and_leaves_the_polic
     submission.compare("frozen_reference", (weights,), expected, mistakes=MISTAKES, via=state_after_freezing)
 
 
+def dtypes_after_freezing(function, weights):
+    """The dtype of the reference of a policy in bfloat16."""
+    policy = toy_policy(weights)
+    policy.model.bfloat16()
+    return [str(p.dtype) for p in function(policy).model.parameters()]
+
+
+@exercise("frozen_reference")
+def test_frozen_reference_keeps_the_dtype(submission, fresh):
+    expected = ["torch.bfloat16"] * 2
+    submission.compare(
+        "frozen_reference", (fresh.normal(4, 3),), expected, mistakes=MISTAKES, via=dtypes_after_freezing
+    )
+
+
 @exercise("frozen_reference")
 def test_frozen_reference_does_not_move_with_the_policy(submission, fresh):
     weights = fresh.normal(4, 3)
@@ -175,7 +190,7 @@ def step_gradient(function, table, batch, *reference, **settings):
     if loss.requires_grad:
         loss.backward()
     gradient = torch.zeros_like(table) if model.table.grad is None else model.table.grad
-    return {"gradient": gradient, "forward passes": model.passes}
+    return {"gradient": gradient, "forward passes": model.passes, "still in training mode": model.training}
 
 
 @exercise("dpo_step_loss", points=5)
@@ -205,7 +220,7 @@ def test_dpo_step_loss_smooths_labels(submission, fresh):
 def test_dpo_step_loss_sends_the_gradient_through_one_forward_pass(submission, fresh):
     inputs = pair_batch(fresh)
     *_, gradient = oracle_step(*inputs, beta=0.5)
-    expected = {"gradient": gradient, "forward passes": 1}
+    expected = {"gradient": gradient, "forward passes": 1, "still in training mode": True}
     submission.compare(
         "dpo_step_loss", inputs, expected, mistakes=MISTAKES, via=step_gradient, kwargs={"beta": 0.5}
     )
@@ -214,7 +229,11 @@ def test_dpo_step_loss_sends_the_gradient_through_one_forward_pass(submission, f
 def several_steps(function, start, gradients, max_grad_norm, peak):
     """Weights and rate after each of several steps of plain SGD whose rate shrinks, and what each step returned."""
     parameters = [nn.Parameter(tensor.clone()) for tensor in start]
-    optimizer = torch.optim.SGD(parameters, lr=peak)
+    groups = [
+        {"params": [parameters[1]]},
+        {"params": [parameters[0]]},
+    ]  # the large gradients sit in the second group
+    optimizer = torch.optim.SGD(groups, lr=peak)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
     steps = []
     for step in gradients:
