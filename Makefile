@@ -59,8 +59,8 @@ test-library: models  ## the library's tests, and the autograders on the library
 test-solutions: models  ## the autograders on the solutions
 	MPLBACKEND=Agg $(PYTEST) $(AUTOGRADERS) --submission solutions
 
-test-notebooks: models  ## run every solution notebook from top to bottom
-	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(LESSONS)
+test-notebooks: models  ## run every solution notebook from top to bottom, with fewer seeds and steps
+	DPO_LAB_PRESET=fast $(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(LESSONS)
 
 build: models  ## write the notebooks anew from solutions/*.py and the library
 	$(VENV) -m dpo_lab build

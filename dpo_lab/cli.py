@@ -39,6 +39,17 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", default="runs/demo", help="folder for figure and history (default: runs/demo)")
     demo.set_defaults(run=run_demo)
 
+    sweep = commands.add_parser("sweep", help="train over a grid of settings, e.g. beta=0.1,1 seed=0,1,2")
+    sweep.add_argument(
+        "settings",
+        nargs="+",
+        metavar="NAME=VALUE[,VALUE...]",
+        help="settings of a DPO run, each with its values",
+    )
+    sweep.add_argument("--jobs", type=int, help="runs side by side (default: one a core, one on a GPU)")
+    sweep.add_argument("--out", default="runs/sweep.csv", help="table of all runs (default: runs/sweep.csv)")
+    sweep.set_defaults(run=run_sweep)
+
     check = commands.add_parser("check", help="grade notebooks in the terminal")
     check.add_argument(
         "notebooks", nargs="*", metavar="NOTEBOOK", help="notebooks or folders (default: notebooks/)"
@@ -65,6 +76,13 @@ def run_demo(options: argparse.Namespace) -> int | None:
     from dpo_lab.demo import run_demo as demo
 
     return demo(options)
+
+
+def run_sweep(options: argparse.Namespace) -> int:
+    """`dpo-lab sweep`."""
+    from dpo_lab.experiments.command import sweep_command
+
+    return sweep_command(options)
 
 
 def run_check(options: argparse.Namespace) -> int:

@@ -28,14 +28,15 @@ class LoopConfig:
     """What SFT and DPO runs have in common.
 
     Args:
-        lr: peak learning rate of AdamW.
+        lr: peak learning rate.
         epochs: passes over the data.
         batch_size: rows an optimiser step; the last batch of an epoch may be smaller, none is dropped.
         micro_batch_size: rows a forward pass; None takes the whole batch. The gradients add up to the same.
         max_grad_norm: gradients are scaled down to this norm.
         warmup_ratio: share of the steps in which the rate rises from 0.
         schedule: how the rate goes on after that.
-        weight_decay: AdamW's.
+        optimizer: "adamw", or "sgd" without momentum.
+        weight_decay: the optimiser's.
         seed: of the batch order and of dropout.
         precision: "bf16" runs the forward pass under autocast; weights, log-probs and loss stay float32. "auto" is
             bf16 on a GPU that has it, else fp32.
@@ -55,6 +56,7 @@ class LoopConfig:
     max_grad_norm: float = 1.0
     warmup_ratio: float = 0.1
     schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     weight_decay: float = 0.0
     seed: int = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -71,6 +73,8 @@ class LoopConfig:
             lr=self.lr, epochs=self.epochs, batch_size=self.batch_size, max_grad_norm=self.max_grad_norm
         )
         check_schedule(self.schedule)
+        if self.optimizer not in ("adamw", "sgd"):
+            raise ValueError(f"optimizer must be 'adamw' or 'sgd', got {self.optimizer!r}")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise ValueError(f"precision must be 'auto', 'fp32' or 'bf16', got {self.precision!r}")
         if (self.save_every or self.resume) and self.output_dir is None:
@@ -96,8 +100,12 @@ def run_loop(
     config: LoopConfig,
     evaluate: Callable[[], dict[str, float]] | None = None,
     callback: Callable[[History], None] | None = None,
+    prepare: Callable[[History], None] | None = None,
 ) -> History:
-    """Train `policy` in place and return what was logged; `callback` sees the history after each step."""
+    """Train `policy` in place and return what was logged.
+
+    `prepare` sees the history before each step, `callback` after it.
+    """
     run = Run(policy, objective, config)
     eval_every = config.eval_every or math.ceil(objective.size / config.batch_size)
     first = len(run.history) + 1
@@ -108,6 +116,8 @@ def run_loop(
         for step in range(first, run.steps + 1):
             if interrupted() or run.done():
                 break
+            if prepare is not None:
+                prepare(run.history)
             run.step(step)
             if evaluate is not None and (step % eval_every == 0 or step == run.steps):
                 run.evaluated(step, evaluate())
@@ -132,9 +142,8 @@ class Run:
         ]
         self.steps = len(self.batches)
         trainable = [p for p in policy.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            trainable, lr=config.lr, weight_decay=config.weight_decay, fused=True
-        )
+        optimizer = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.SGD
+        self.optimizer = optimizer(trainable, lr=config.lr, weight_decay=config.weight_decay, fused=True)
         warmup = math.ceil(config.warmup_ratio * self.steps)
         self.schedule = make_schedule(self.optimizer, config.schedule, warmup, self.steps)
         self.checkpoint = Checkpoint(policy, self.optimizer, self.schedule, config)

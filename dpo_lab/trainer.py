@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from dpo_lab.logprobs import completion_logprobs
 from dpo_lab.loop import LoopConfig, run_loop, split
 from dpo_lab.losses import dpo_loss, preference_metrics
 from dpo_lab.policies import Policy, check_same_tokenizer
+from dpo_lab.variants import LOSSES, chosen_nll
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,17 +28,29 @@ class DPOConfig(LoopConfig):
 
     Args:
         beta: weight of the KL term, > 0; higher stays closer to the reference.
-        label_smoothing: probability in [0, 0.5) that a label is flipped.
+        label_smoothing: probability in [0, 0.5) that a label is flipped; for the losses that take it.
+        loss: a key of `variants.LOSSES`; "sigmoid" is DPO.
+        loss_options: what else that loss takes, such as `{"penalty": 50.0}` for "dpop".
+        nll_weight: weight of the chosen completions' negative log-prob, added to the loss; 0 leaves it out.
+        replay_weight: weight of the replayed examples' loss, where `train_dpo` is given some.
     """
 
     lr: float = 1e-5
     beta: float = 0.1
     label_smoothing: float = 0.0
+    loss: str = "sigmoid"
+    loss_options: Mapping[str, float] = field(default_factory=dict)
+    nll_weight: float = 0.0
+    replay_weight: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(beta=self.beta)
         check_fraction(label_smoothing=self.label_smoothing)
+        check_loss(self.loss, self.label_smoothing, self.loss_options)
+        for name in ("nll_weight", "replay_weight"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be a finite number >= 0, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +67,8 @@ def train_dpo(
     config: DPOConfig | None = None,
     eval_pairs: Iterable[Mapping[str, Any]] | None = None,
     callback: Callable[[History], None] | None = None,
+    beta_schedule: Callable[[History], float] | None = None,
+    replay: Iterable[Mapping[str, Any]] | None = None,
 ) -> History:
     """Train `policy` in place on preference pairs (Rafailov et al. 2023, eq. 7).
 
@@ -64,6 +81,10 @@ def train_dpo(
         config: see `DPOConfig`.
         eval_pairs: held-out rows; evaluated every `eval_every` steps, logged as `eval_loss` and so on.
         callback: called with the history after each step.
+        beta_schedule: given the history before each step, says β of that step, which is then logged as `beta`; None
+            keeps `config.beta`. Held-out losses use `config.beta` throughout, so that they stay comparable.
+        replay: rows with `prompt` and `completion`, such as SFT data; each batch of pairs comes with as many of them,
+            whose SFT loss is added, times `config.replay_weight`, and logged as `replay`.
 
     Returns:
         The history, one record a step, under TRL's metric names.
@@ -74,10 +95,13 @@ def train_dpo(
     config = config or DPOConfig()
     check_same_tokenizer(policy, reference)
     train = PairObjective(policy, reference, pairs, config, "DPO")
-    if eval_pairs is None:
-        return run_loop(policy, train, config, callback=callback)
-    held_out = PairObjective(policy, reference, eval_pairs, config, "held-out")
-    return run_loop(policy, train, config, lambda: held_out.evaluate(policy.model), callback)
+    evaluate = None
+    if eval_pairs is not None:
+        held_out = PairObjective(policy, reference, eval_pairs, config, "held-out")
+        evaluate = partial(held_out.evaluate, policy.model)
+    prepare = None if beta_schedule is None else partial(train.set_beta, beta_schedule)
+    objective = train if replay is None else WithReplay(policy, train, replay, config)
+    return run_loop(policy, objective, config, evaluate, callback, prepare)
 
 
 class PairObjective:
@@ -92,6 +116,7 @@ class PairObjective:
         name: str,
     ) -> None:
         self.name, self.config, self.pad = name, config, policy.tokenizer.pad_token_id
+        self.beta, self.scheduled = config.beta, False
         self.chosen, self.rejected = encode_pairs(policy.tokenizer, pairs, config.max_length)
         self.size = len(self.chosen)
         self.ref_chosen_logps, self.ref_rejected_logps = pair_logprobs(
@@ -102,6 +127,11 @@ class PairObjective:
             progress="reference log-probs" if config.progress else None,
         )
 
+    def set_beta(self, schedule: Callable[[History], float], history: History) -> None:
+        """Take the next step's β from a schedule."""
+        self.beta, self.scheduled = schedule(history), True
+        check_positive(beta=self.beta)
+
     def weight(self, rows: list[int]) -> float:
         return len(rows)
 
@@ -111,14 +141,14 @@ class PairObjective:
     def loss(self, model: torch.nn.Module, rows: list[int]) -> tuple[Tensor, dict[str, float]]:
         batch = to_device(self.batch(rows), model)
         device = batch["input_ids"].device
-        loss, metrics = dpo_step_loss(
-            model,
-            batch,
-            self.ref_chosen_logps[rows].to(device),
-            self.ref_rejected_logps[rows].to(device),
-            beta=self.config.beta,
-            label_smoothing=self.config.label_smoothing,
-        )
+        references = self.ref_chosen_logps[rows].to(device), self.ref_rejected_logps[rows].to(device)
+        config = self.config
+        if config.loss == "sigmoid" and not config.nll_weight:
+            loss, metrics = dpo_step_loss(model, batch, *references, self.beta, config.label_smoothing)
+        else:
+            loss, metrics = variant_step_loss(model, batch, *references, self.beta, config)
+        if self.scheduled:
+            metrics["beta"] = self.beta
         return loss * len(rows), metrics
 
     @torch.no_grad()
@@ -168,6 +198,55 @@ def dpo_step_loss(
         losses, chosen_rewards, rejected_rewards, policy_chosen_logps, policy_rejected_logps
     )
     return losses.mean(), metrics
+
+
+def variant_step_loss(
+    model: torch.nn.Module,
+    batch: dict[str, Tensor],
+    ref_chosen_logps: Tensor,
+    ref_rejected_logps: Tensor,
+    beta: float,
+    config: DPOConfig,
+) -> tuple[Tensor, dict[str, float]]:
+    """`dpo_step_loss` for any loss of `variants.LOSSES`, with the chosen completions' NLL where it is asked for.
+
+    Arguments and returns as there. `logps/*` are sums whatever the loss takes; `nll` is logged where it counts.
+    """
+    variant = LOSSES[config.loss]
+    policy_logps = completion_logprobs(model, batch)
+    lengths = batch["completion_mask"].sum(dim=-1).to(policy_logps.dtype)
+    chosen_logps, rejected_logps = policy_logps.chunk(2)
+    chosen_lengths, rejected_lengths = lengths.chunk(2)
+    four = [chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps]
+    if variant.average:
+        sides = (chosen_lengths, rejected_lengths) * 2
+        four = [logps / length for logps, length in zip(four, sides, strict=True)]
+    options = dict(config.loss_options)
+    if variant.lengths:
+        options.update(chosen_lengths=chosen_lengths, rejected_lengths=rejected_lengths)
+    if config.label_smoothing:
+        options.update(label_smoothing=config.label_smoothing)
+    losses, chosen_rewards, rejected_rewards = variant.function(*four, beta=beta, **options)
+    metrics = {}
+    if config.nll_weight:
+        nll = chosen_nll(chosen_logps, chosen_lengths)
+        losses = losses + config.nll_weight * nll
+        metrics["nll"] = nll.detach().mean().item()
+    metrics |= preference_metrics(losses, chosen_rewards, rejected_rewards, chosen_logps, rejected_logps)
+    return losses.mean(), metrics
+
+
+def check_loss(name: str, label_smoothing: float, options: Mapping[str, float]) -> None:
+    """Raise ValueError unless the loss exists and takes these options."""
+    if name not in LOSSES:
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {name!r}")
+    reserved = {"beta", "label_smoothing", "chosen_lengths", "rejected_lengths"}
+    takes = list(inspect.signature(LOSSES[name].function).parameters)[4:]
+    own = [option for option in takes if option not in reserved]
+    if unknown := [option for option in options if option not in own]:
+        raise ValueError(f"loss {name!r} takes {', '.join(own) or 'no options'}, got {', '.join(unknown)}")
+    if label_smoothing and "label_smoothing" not in takes:
+        raise ValueError(f"loss {name!r} takes no label_smoothing, got {label_smoothing}")
 
 
 def train_sft(
@@ -230,6 +309,31 @@ class CompletionObjective:
         batches = split(list(range(self.size)), self.config.batch_size)
         total = sum(self.loss(model, rows)[0].item() for rows in batches)
         return {"loss": total / self.weight(list(range(self.size)))}
+
+
+class WithReplay:
+    """DPO's loss on pairs, plus the SFT loss on as many other examples: what the policy shall not forget."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        pairs: PairObjective,
+        examples: Iterable[Mapping[str, Any]],
+        config: DPOConfig,
+    ) -> None:
+        sft = SFTConfig(max_length=config.max_length)
+        self.pairs, self.examples = pairs, CompletionObjective(policy, examples, sft, "replay")
+        self.name, self.size, self.replay_weight = pairs.name, pairs.size, config.replay_weight
+
+    def weight(self, rows: list[int]) -> float:
+        return self.pairs.weight(rows)
+
+    def loss(self, model: torch.nn.Module, rows: list[int]) -> tuple[Tensor, dict[str, float]]:
+        loss, metrics = self.pairs.loss(model, rows)
+        replayed = [row % self.examples.size for row in rows]
+        total, sft_metrics = self.examples.loss(model, replayed)
+        mean = total / self.examples.weight(replayed)
+        return loss + self.replay_weight * mean * len(rows), metrics | {"replay": sft_metrics["loss"]}
 
 
 def encode_pairs(
