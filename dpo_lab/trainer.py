@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from dpo_lab.checks import check_fraction, check_positive
-from dpo_lab.encoding import Encoded, collate, collate_rows, encode_pair
+from dpo_lab.encoding import Encoded, collate, collate_rows, encode_pair, truncate_prompt
 from dpo_lab.history import History
 from dpo_lab.logprobs import completion_logprobs
 from dpo_lab.loop import LoopConfig, run_loop, split
@@ -339,23 +339,37 @@ class WithReplay:
 def encode_pairs(
     tokenizer: Any, pairs: Iterable[Mapping[str, Any]], max_length: int | None = None
 ) -> tuple[list[Encoded], list[Encoded]]:
-    """Chosen and rejected rows of all pairs; ValueError, with the row's number, where a pair can't be used."""
+    """Chosen and rejected rows of all pairs; ValueError, with the row's number, where a pair can't be used.
+
+    Where `max_length` cuts one prompt of a pair, the other is cut alike: both answer the same prompt.
+    """
     chosen, rejected = [], []
     for number, pair in enumerate(pairs):
         try:
             if pair["chosen"] == pair["rejected"]:
                 raise ValueError("chosen and rejected are the same: their gradients cancel")
-            chosen.append(encode_pair(tokenizer, pair["prompt"], pair["chosen"], max_length))
-            rejected.append(encode_pair(tokenizer, pair["prompt"], pair["rejected"], max_length))
+            rows = [
+                encode_pair(tokenizer, pair["prompt"], pair[side], max_length)
+                for side in ("chosen", "rejected")
+            ]
         except KeyError as error:
             raise ValueError(
                 f"pair {number} has no {error}; a pair needs 'prompt', 'chosen' and 'rejected'"
             ) from None
         except ValueError as error:
             raise ValueError(f"pair {number}: {error}") from error
+        for rows_of_side, row in zip((chosen, rejected), share_prompt(*rows), strict=True):
+            rows_of_side.append(row)
     if not chosen:
         raise ValueError("pairs is empty: there is nothing to train on")
     return chosen, rejected
+
+
+def share_prompt(chosen: Encoded, rejected: Encoded) -> tuple[Encoded, Encoded]:
+    """Both rows with the shorter prompt of the two: cut to different prompts, their log-probs would not compare."""
+    prompts = [row.completion_mask.index(True) for row in (chosen, rejected)]
+    cut = [prompt - min(prompts) for prompt in prompts]
+    return truncate_prompt(chosen, len(chosen) - cut[0]), truncate_prompt(rejected, len(rejected) - cut[1])
 
 
 @torch.no_grad()

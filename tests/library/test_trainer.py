@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from dpo_lab.history import History
 from dpo_lab.loop import epoch_batches, out_of_patience
 from dpo_lab.policies import Policy, frozen_reference, load_policy
-from dpo_lab.trainer import DPOConfig, SFTConfig, train_dpo, train_sft
+from dpo_lab.trainer import DPOConfig, SFTConfig, encode_pairs, train_dpo, train_sft
 
 FAST = {"lr": 3e-3, "epochs": 4, "batch_size": 2, "progress": False}
 
@@ -202,3 +202,17 @@ def test_bad_settings_and_missing_columns(toy_policy, toy_pairs):
         trained(toy_policy, [])
     with pytest.raises(ValueError, match="pair 0 has no 'rejected'"):
         trained(toy_policy, [{"prompt": "the soup", "chosen": "was good"}])
+
+
+def test_a_long_answer_cuts_the_prompt_of_its_pair_on_both_sides(toy_tokenizer):
+    pair = {
+        "prompt": "the room was warm and the soup",
+        "chosen": "was good",
+        "rejected": "was very cold and bad",
+    }
+    chosen, rejected = encode_pairs(toy_tokenizer, [pair], max_length=9)
+    words = toy_tokenizer.convert_ids_to_tokens
+    assert words(chosen[0].input_ids) == "and the soup was good <eos>".split()
+    assert words(rejected[0].input_ids) == "and the soup was very cold and bad <eos>".split()
+    whole = encode_pairs(toy_tokenizer, [pair])
+    assert [row.completion_mask.index(True) for (row,) in whole] == [7, 7]
