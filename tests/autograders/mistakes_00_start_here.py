@@ -37,6 +37,16 @@ def sum_of_wins(policy_rewards, reference_rewards):
     return (wins.double() + 0.5 * ties.double()).sum().item()
 
 
+def sorts_first(policy_rewards, reference_rewards):
+    ours, theirs = policy_rewards.sort().values, reference_rewards.sort().values
+    return ((ours > theirs).double() + 0.5 * (ours == theirs).double()).mean().item()
+
+
+def all_with_all(policy_rewards, reference_rewards):
+    ours, theirs = policy_rewards[:, None], reference_rewards[None, :]
+    return ((ours > theirs).double() + 0.5 * (ours == theirs).double()).mean().item()
+
+
 MISTAKES = {
     "win_rate": [
         Mistake(
@@ -60,6 +70,16 @@ MISTAKES = {
             compares_means,
         ),
         Mistake("sides swapped", "This is the reference's win rate against the policy.", the_other_side),
+        Mistake(
+            "sorted before comparing",
+            "Entry i of both tensors belongs to prompt i. Sorting tears the two apart: compare them as they come.",
+            sorts_first,
+        ),
+        Mistake(
+            "each compared with all",
+            "Compare the two completions of the same prompt only, not each with those of every prompt.",
+            all_with_all,
+        ),
         Mistake("in percent", "Return a fraction from 0 to 1, not a percentage.", in_percent),
         Mistake("wins counted, not their share", "Divide by the number of prompts.", sum_of_wins),
     ]

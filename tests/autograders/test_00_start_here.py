@@ -23,6 +23,16 @@ def test_win_rate_counts_wins_and_half_of_the_ties(submission, fresh):
 
 
 @exercise("win_rate")
+def test_win_rate_compares_prompt_by_prompt(submission, fresh):
+    # both sides hold the same scores: only the pairing by prompt makes all but one of them a win
+    prompts = fresh.integer(6, 13)
+    order = torch.randperm(prompts, generator=fresh.torch)
+    ladder = torch.linspace(-1, 1, prompts) * fresh.uniform(1, 5)
+    ours, theirs = ladder.roll(-1)[order], ladder[order]
+    submission.compare("win_rate", (ours, theirs), count(ours, theirs), mistakes=MISTAKES)
+
+
+@exercise("win_rate")
 def test_win_rate_of_a_policy_against_itself_is_one_half(submission, fresh):
     rewards = torch.randn(6, generator=fresh.torch)
     submission.compare("win_rate", (rewards, rewards), 0.5, mistakes=MISTAKES)
