@@ -16,7 +16,7 @@ RLHF = (
 )
 DPO = (
     (0.0, 3.0, "1 · SFT", "demonstrations", "policy"),
-    (3.6, 3.0, "once: reference log-probs", "preference pairs", "reference"),
+    (3.6, 3.0, "once: log-probs", "preference pairs", "reference"),
     (7.2, 4.4, "2 · DPO", "a loss on the same pairs", "policy (reference cached)"),
 )
 

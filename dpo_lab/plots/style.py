@@ -25,6 +25,8 @@ GUIDE_LINE = {"color": "#999999", "linestyle": ":", "linewidth": 1.2, "zorder": 
 STYLE = {
     "figure.dpi": 110,
     "figure.facecolor": "white",
+    "figure.constrained_layout.w_pad": 0.1,  # inches: a dark page shows where a white figure ends
+    "figure.constrained_layout.h_pad": 0.1,
     "savefig.facecolor": "white",
     "font.size": 10.5,
     "axes.titlesize": 11.5,

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
@@ -17,8 +16,8 @@ from dpo_lab.plots.style import CHOSEN, GUIDE_LINE, REJECTED, label, subplots
 
 LIKELY_TO_UNLIKELY = LinearSegmentedColormap.from_list("logprob", ["#FFFFFF", "#9ECAE1", "#08519C"])
 UNLIKELY = 8.0  # nats at which the colour is full
-NOT_COUNTED = "#EBEBEB"
-CELL_WIDTH, CELL_HEIGHT = 0.78, 0.62  # inches
+NOT_COUNTED, UNCOUNTED_INK = "#EBEBEB", "#4D4D4D"
+CELL_WIDTH, CELL_HEIGHT = 0.78, 0.68  # inches
 
 
 def draw_tokens(
@@ -28,7 +27,7 @@ def draw_tokens(
     counted: Tensor | None = None,
     names: Sequence[str] | None = None,
 ) -> Figure:
-    """Rows of tokens, a cell each: coloured where it counts, grey where it doesn't, hatched where it is padding.
+    """Rows of tokens, a cell each: blue where it counts (dark is unlikely), grey elsewhere, hatched in the padding.
 
     Args:
         tokenizer: turns ids back into text.
@@ -40,8 +39,8 @@ def draw_tokens(
     """
     counted = batch["completion_mask"] if counted is None else counted
     rows, width = batch["input_ids"].shape
-    size = {"width": CELL_WIDTH * width + 1.8, "height": CELL_HEIGHT * rows + 0.35}
-    figure, axes = subplots(**size)
+    margin = 1.0 if names else 0.3
+    figure, axes = subplots(width=CELL_WIDTH * width + margin, height=CELL_HEIGHT * rows + 0.35)
     for row in range(rows):
         pieces = [readable(tokenizer, token) for token in batch["input_ids"][row].tolist()]
         for column, piece in enumerate(pieces):
@@ -56,12 +55,6 @@ def draw_tokens(
     axes.grid(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
-    scale = ScalarMappable(Normalize(-UNLIKELY, 0), LIKELY_TO_UNLIKELY.reversed())
-    bar = figure.colorbar(
-        scale, ax=axes, fraction=0.5 / size["width"], aspect=12 * size["height"] / 2.5, pad=0.01
-    )
-    bar.set_label("log-prob (nats)", fontsize=8)
-    bar.set_ticks([-UNLIKELY, 0], labels=[f"≤ −{UNLIKELY:g}", "0"], fontsize=8)
     return figure
 
 
@@ -71,18 +64,18 @@ def draw_cell(
     """One token with its log-prob below."""
     depth = 0.0 if score is None else min(-score / UNLIKELY, 1.0)
     fill = LIKELY_TO_UNLIKELY(depth) if is_counted else NOT_COUNTED
-    ink = "white" if is_counted and depth > 0.65 else "black" if is_counted else "#6b6b6b"
+    ink = "white" if is_counted and depth > 0.75 else "black" if is_counted else UNCOUNTED_INK
     frame = {"facecolor": fill, "edgecolor": "#333333" if is_counted else "#b5b5b5"}
     hatch = {"hatch": "////"} if is_padding else {}
     axes.add_patch(Rectangle((column + 0.03, row + 0.05), 0.94, 0.9, linewidth=1.0, **frame, **hatch))
     backdrop = {"bbox": {"facecolor": fill, "edgecolor": "none", "pad": 0.6}} if is_padding else {}
     text = {"ha": "center", "va": "center", "color": ink, **backdrop}
-    axes.text(column + 0.5, row + 0.34, piece, fontsize=8.5 if len(piece) < 9 else 6.5, **text)
+    axes.text(column + 0.5, row + 0.34, piece, fontsize=11 if len(piece) < 8 else 8.5, **text)
     axes.text(
         column + 0.5,
         row + 0.74,
         "" if score is None else f"{score:.2f}".replace("-", "−"),
-        fontsize=7.5,
+        fontsize=11,
         **text,
     )
 
@@ -113,7 +106,7 @@ def plot_length(lengths: Tensor, ref_logps: Tensor, policy_logps: Tensor, is_cho
         axes.axhline(0, **GUIDE_LINE)
     panels[0].legend()
     length = "completion length (tokens)"
-    label(panels[0], length, "log π_ref(y|x) (nats)", "Sum: lower for longer")
-    label(panels[1], length, "mean log-prob (nats per token)", "Mean: falls far less")
+    label(panels[0], length, "log π_ref(y|x) (nats)", "Sum: falls along a line")
+    label(panels[1], length, "mean log-prob (nats per token)", "Mean: falls less")
     label(panels[2], length, "log π − log π_ref (nats)", "Log-ratio: fans out")
     return figure

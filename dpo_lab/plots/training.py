@@ -47,6 +47,7 @@ def plot_history(history: History) -> Figure:
     loss.annotate(
         "ln 2", (history.steps("loss")[0], math.log(2)), xytext=(2, 3), textcoords="offset points", fontsize=9
     )
+    loss.margins(y=0.12)  # room for "ln 2" below the title
     loss.legend()
     for axes, name in ((rewards, "rewards"), (logps, "logps")):
         for side, color in (("chosen", CHOSEN), ("rejected", REJECTED)):
@@ -62,17 +63,26 @@ def plot_history(history: History) -> Figure:
 
 
 def plot_schedules(names: Sequence[str], peak: float, warmup_steps: int, total_steps: int) -> Figure:
-    """Learning rate at every step of a run, one line a schedule."""
+    """Learning rate after each number of steps, 0 to `total_steps`; the last point is where a run ends."""
     figure, axes = subplots(width=6.4)
-    steps = range(total_steps)
+    steps = range(total_steps + 1)
+    exponent = math.floor(math.log10(peak))
+    unit = 10.0**exponent
     for name, color, dashes in zip(names, SEQUENCE[1:], ("-", "--", ":"), strict=False):
-        rates = [peak * SCHEDULES[name](step, warmup_steps, total_steps) for step in steps]
+        rates = [peak / unit * SCHEDULES[name](step, warmup_steps, total_steps) for step in steps]
         axes.plot(steps, rates, dashes, color=color, label=name)
+        axes.plot(total_steps, rates[-1], "o", color=color, markersize=5, clip_on=False)
     axes.axvline(warmup_steps, **GUIDE_LINE)
     axes.annotate("warm-up ends", (warmup_steps, 0), xytext=(4, 4), textcoords="offset points", fontsize=9)
     axes.legend(loc="upper right")
-    axes.set_ylim(0, peak * 1.45)
-    label(axes, "optimiser steps done", "learning rate", f"Learning rate of {total_steps} steps")
+    axes.set_ylim(0, peak / unit * 1.45)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    label(
+        axes,
+        "optimiser steps done",
+        f"learning rate ($10^{{{exponent}}}$)",
+        f"Learning rate of {total_steps} steps",
+    )
     return figure
 
 
@@ -101,7 +111,7 @@ def plot_watch(history: History) -> Figure:
     label(loss, "step", "loss (nats)", "Loss")
     label(rewards, "step", "β · log-ratio (nats)", "Implicit rewards")
     label(drift, "step", "nats a completion", "KL to the reference")
-    label(true, "step", "true reward", "Held-out prompts")
+    label(true, "step", "true reward", "True reward,\nheld-out prompts")
     return figure
 
 

@@ -23,26 +23,23 @@ RULES: dict[str, Rule] = {
     "everything (no mask)": lambda batch, pad: torch.ones_like(batch["completion_mask"]),
     "all but padding, by position": lambda batch, pad: batch["attention_mask"].bool(),
     "all but padding, by id": lambda batch, pad: batch["input_ids"] != pad,
+    "the completion, but not the pad id": lambda batch, pad: (
+        batch["completion_mask"] & (batch["input_ids"] != pad)
+    ),
     "the completion, mask not shifted": lambda batch, pad: batch["completion_mask"].roll(1, dims=-1),
 }
 
 
 def token_mask_viewer(policy: Policy, prompt: str, completion: str) -> None:
     """Dropdowns for the rule and the padding side, a slider for the padding; the row, and its sum and mean."""
-    row = encode_pair(policy.tokenizer, prompt, completion)
-    pad = policy.tokenizer.pad_token_id
 
     @cache
     def scored(padding: int, side: str) -> tuple[dict[str, Tensor], Tensor]:
-        """The padded row and its log-probs; a second, longer row makes the collator pad."""
-        longer = Encoded([pad] * (len(row) + padding), [False] * (len(row) + padding))
-        batch = {name: tensor[:1] for name, tensor in collate_rows([row, longer], pad, side).items()}
-        return batch, score(policy, batch)
+        return padded_row(policy, prompt, completion, padding, side)
 
     def draw(rule: str, side: str, padding: int) -> Figure:
         batch, logprobs = scored(padding, side)
-        counted = RULES[rule](batch, pad).clone()
-        counted[:, 0] = False  # nothing predicts the first token
+        counted = counted_by(rule, batch, policy.tokenizer.pad_token_id)
         figure = draw_tokens(policy.tokenizer, batch, logprobs, counted)
         total, size = logprobs[counted[:, 1:]].sum().item(), int(counted.sum())
         title = f"sum {total:.2f} nats over {size} tokens, mean {total / size:.2f}"
@@ -57,6 +54,28 @@ def token_mask_viewer(policy: Policy, prompt: str, completion: str) -> None:
         side=widgets.Dropdown(options=["right", "left"], description="padding side", **width),
         padding=widgets.IntSlider(value=3, min=0, max=6, description="padding tokens", **width),
     )
+
+
+def padded_row(
+    policy: Policy, prompt: str, completion: str, padding: int, side: str
+) -> tuple[dict[str, Tensor], Tensor]:
+    """One row with `padding` pad tokens on `side`, as a batch of (1, T) tensors, and its (1, T - 1) log-probs."""
+    row, pad = encode_pair(policy.tokenizer, prompt, completion), policy.tokenizer.pad_token_id
+    # a second, longer row makes the collator pad
+    longer = Encoded([pad] * (len(row) + padding), [False] * (len(row) + padding))
+    batch = {name: tensor[:1] for name, tensor in collate_rows([row, longer], pad, side).items()}
+    return batch, score(policy, batch)
+
+
+def counted_by(rule: str, batch: dict[str, Tensor], pad: int) -> Tensor:
+    """(R, T) bool: the tokens that a rule of `RULES` counts, less those that nothing predicts.
+
+    Those are the first column and each row's first real token, which on the left has only padding before it.
+    """
+    counted = RULES[rule](batch, pad).clone()
+    counted[:, 0] = False
+    counted[torch.arange(len(counted)), batch["attention_mask"].argmax(dim=-1)] = False
+    return counted
 
 
 @torch.no_grad()

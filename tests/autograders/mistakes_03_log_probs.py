@@ -45,6 +45,10 @@ def probabilities(logits, input_ids):
     return pick(logits.float()[:, :-1].softmax(-1), input_ids[:, 1:])
 
 
+def softmax_then_log(logits, input_ids):
+    return pick(logits.float()[:, :-1].softmax(-1).log(), input_ids[:, 1:])
+
+
 def negative(logits, input_ids):
     return -pick(log_softmax(logits.float()[:, :-1], -1), input_ids[:, 1:])
 
@@ -130,6 +134,11 @@ def mask_of_the_completion_only(prompt_ids, completion_ids, eos_token_id):
     return Encoded(ids, [True] * after)
 
 
+def two_lists(prompt_ids, completion_ids, eos_token_id):
+    ids, before, after = one_eos(prompt_ids, completion_ids, eos_token_id)
+    return ids, [False] * before + [True] * after
+
+
 # sequence_logprobs
 
 
@@ -178,6 +187,22 @@ def never_averages(logits, input_ids, completion_mask, average=False):
 def averages_over_the_row(logits, input_ids, completion_mask, average=False):
     total = reduce(logits, input_ids, completion_mask[:, 1:].bool(), False)
     return total / (input_ids.shape[1] - 1) if average else total
+
+
+def one_length_for_all_rows(logits, input_ids, completion_mask, average=False):
+    scored = completion_mask[:, 1:].bool()
+    total = reduce(logits, input_ids, scored, False)
+    return total / scored.sum(-1).max() if average else total
+
+
+def infinity_summed_as_zero(logits, input_ids, completion_mask, average=False):
+    scored = completion_mask[:, 1:].bool()
+    lengths = scored.sum(-1)
+    if (lengths == 0).any():
+        raise ValueError("empty completion")
+    values = own_tokens(logits, input_ids).nan_to_num(neginf=0.0)
+    total = values.masked_fill(~scored, 0.0).sum(-1)
+    return total / lengths if average else total
 
 
 def averages_with_the_batch(logits, input_ids, completion_mask, average=False):
@@ -410,6 +435,12 @@ MISTAKES = {
             "The probabilities at one position sum to 1 over the vocabulary, which is the last dimension.",
             softmax_over_positions,
         ),
+        Mistake(
+            "softmax, then log",
+            "exp underflows to 0 for a token that is unlikely enough, and log 0 is −inf. Take log_softmax, which never "
+            "leaves the logarithms.",
+            softmax_then_log,
+        ),
         Mistake("probabilities", "These are probabilities. Their logarithm is asked for.", probabilities),
         Mistake("sign turned", "These are losses. A log-probability is at most 0.", negative),
         Mistake(
@@ -466,6 +497,11 @@ MISTAKES = {
             "mask shorter than the row",
             "The mask has an entry for each id of the row, the prompt's included.",
             mask_of_the_completion_only,
+        ),
+        Mistake(
+            "two lists",
+            "The contents are right; you returned them as a bare tuple. Return Encoded(input_ids, completion_mask).",
+            two_lists,
         ),
     ],
     "sequence_logprobs": [
@@ -525,6 +561,16 @@ MISTAKES = {
             "averaged over the whole row",
             "You divided by T − 1. Padding and prompt are no tokens of the completion: divide by the number that you summed.",
             averages_over_the_row,
+        ),
+        Mistake(
+            "one length for all rows",
+            "You divided every row by the longest completion of the batch. Each row has a number of tokens of its own.",
+            one_length_for_all_rows,
+        ),
+        Mistake(
+            "infinity counted as 0",
+            "A completion that holds a token of probability 0 has log-prob −inf. Fill by the mask, not by the value.",
+            infinity_summed_as_zero,
         ),
         Mistake(
             "rows mixed",

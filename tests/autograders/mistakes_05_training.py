@@ -6,6 +6,7 @@ import copy
 import math
 
 import torch
+from torch.nn.functional import kl_div
 
 from dpo_lab.course import Mistake
 from dpo_lab.logprobs import completion_logprobs
@@ -45,6 +46,24 @@ def freezes_before_copying(policy):
 def evaluates_before_copying(policy):
     policy.model.eval()
     return named(policy, copy.deepcopy(policy.model).requires_grad_(False))
+
+
+def unfrozen_again(policy):
+    policy.model.requires_grad_(False)
+    model = copy.deepcopy(policy.model).eval()
+    policy.model.requires_grad_(True)
+    return named(policy, model)
+
+
+def back_to_training_mode(policy):
+    policy.model.eval()
+    model = copy.deepcopy(policy.model).requires_grad_(False)
+    policy.model.train()
+    return named(policy, model)
+
+
+def returns_the_module(policy):
+    return copy.deepcopy(policy.model).eval().requires_grad_(False)
 
 
 def step(model, batch, ref_chosen, ref_rejected, beta, smoothing, halves=None, average=False):
@@ -111,6 +130,16 @@ def logps_not_logged(model, batch, rc, rr, beta=0.1, label_smoothing=0.0):
 def without_gradient(model, batch, rc, rr, beta=0.1, label_smoothing=0.0):
     with torch.no_grad():
         losses, metrics = step(model, batch, rc, rr, beta, label_smoothing)
+    return losses.mean(), metrics
+
+
+def a_number(model, batch, rc, rr, beta=0.1, label_smoothing=0.0):
+    losses, metrics = step(model, batch, rc, rr, beta, label_smoothing)
+    return losses.mean().item(), metrics
+
+
+def switches_to_eval_mode(model, batch, rc, rr, beta=0.1, label_smoothing=0.0):
+    losses, metrics = step(model.eval(), batch, rc, rr, beta, label_smoothing)
     return losses.mean(), metrics
 
 
@@ -234,6 +263,53 @@ def infinity_let_through(optimizer, schedule, max_grad_norm):
     return norm
 
 
+def stepped(optimizer, schedule, norm):
+    """The rest of a step, once the gradients are clipped."""
+    optimizer.step()
+    schedule.step()
+    optimizer.zero_grad()
+    return norm
+
+
+def limit_ignored(optimizer, schedule, max_grad_norm):
+    return stepped(optimizer, schedule, clip(optimizer, 1.0))
+
+
+def sum_of_absolute_values(optimizer, schedule, max_grad_norm):
+    norm = torch.nn.utils.clip_grad_norm_(parameters_of(optimizer), max_grad_norm, norm_type=1.0).item()
+    if not math.isfinite(norm):
+        raise FloatingPointError("the gradient norm is not finite")
+    return stepped(optimizer, schedule, norm)
+
+
+def nan_let_through(optimizer, schedule, max_grad_norm):
+    norm = torch.nn.utils.clip_grad_norm_(parameters_of(optimizer), max_grad_norm).item()
+    if norm == math.inf:
+        raise FloatingPointError("the gradient norm is infinite")
+    return stepped(optimizer, schedule, norm)
+
+
+def raised_after_the_step(optimizer, schedule, max_grad_norm):
+    norm = torch.nn.utils.clip_grad_norm_(parameters_of(optimizer), max_grad_norm).item()
+    stepped(optimizer, schedule, norm)
+    if not math.isfinite(norm):
+        raise FloatingPointError("the gradient norm is not finite")
+    return norm
+
+
+def another_error(optimizer, schedule, max_grad_norm):
+    norm = torch.nn.utils.clip_grad_norm_(parameters_of(optimizer), max_grad_norm).item()
+    if not math.isfinite(norm):
+        raise ValueError("the gradient norm is not finite")
+    return stepped(optimizer, schedule, norm)
+
+
+def torchs_error(optimizer, schedule, max_grad_norm):
+    parameters = parameters_of(optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm, error_if_nonfinite=True).item()
+    return stepped(optimizer, schedule, norm)
+
+
 def warmup_forgotten(step, warmup_steps, total_steps):
     return (1 + math.cos(math.pi * step / total_steps)) / 2
 
@@ -281,6 +357,40 @@ def divides_by_the_warmup(step, warmup_steps, total_steps):
     return (1 + math.cos(math.pi * (step - warmup_steps) / (total_steps - warmup_steps))) / 2
 
 
+def angle_of_the_whole_run(step, warmup_steps, total_steps):
+    if step < warmup_steps:
+        return step / warmup_steps
+    return (1 + math.cos(math.pi * (step - warmup_steps) / total_steps)) / 2
+
+
+def pi_forgotten(step, warmup_steps, total_steps):
+    if step < warmup_steps:
+        return step / warmup_steps
+    return (1 + math.cos((step - warmup_steps) / (total_steps - warmup_steps))) / 2
+
+
+def last_step_is_the_end(step, warmup_steps, total_steps):
+    if step < warmup_steps:
+        return step / warmup_steps
+    return (1 + math.cos(math.pi * (step - warmup_steps) / (total_steps - warmup_steps - 1))) / 2
+
+
+def rise_without_warmup(step, warmup_steps, total_steps):
+    if step <= warmup_steps:
+        return step / max(1, warmup_steps)
+    return (1 + math.cos(math.pi * (step - warmup_steps) / (total_steps - warmup_steps))) / 2
+
+
+def rise_times_cosine(step, warmup_steps, total_steps):
+    rise = min(1.0, step / warmup_steps) if warmup_steps else 1.0
+    return rise * (1 + math.cos(math.pi * (step - warmup_steps) / (total_steps - warmup_steps))) / 2
+
+
+def rise_times_cosine_of_the_whole_run(step, warmup_steps, total_steps):
+    rise = min(1.0, step / warmup_steps) if warmup_steps else 1.0
+    return rise * (1 + math.cos(math.pi * step / total_steps)) / 2
+
+
 def the_other_direction(policy_logps, ref_logps):
     return (ref_logps - policy_logps).mean()
 
@@ -306,7 +416,20 @@ def weighted_again(policy_logps, ref_logps):
 
 
 def torchs_kl_div(policy_logps, ref_logps):
-    return (ref_logps.exp() * (ref_logps - policy_logps)).mean()  # F.kl_div(…, log_target=True)
+    return kl_div(policy_logps, ref_logps, reduction="batchmean", log_target=True)
+
+
+def torchs_kl_div_turned(policy_logps, ref_logps):
+    return kl_div(ref_logps, policy_logps, reduction="batchmean", log_target=True)
+
+
+def torchs_kl_div_of_logs(policy_logps, ref_logps):
+    return kl_div(policy_logps, ref_logps, reduction="batchmean")
+
+
+def k3(policy_logps, ref_logps):
+    log_ratio = ref_logps - policy_logps
+    return (log_ratio.exp() - 1 - log_ratio).mean()
 
 
 def squared_ratios(policy_logps, ref_logps):
@@ -337,6 +460,16 @@ def a_tie_is_progress(eval_losses, patience):
         return False
     last_best = max(i for i, loss in enumerate(eval_losses) if loss == min(eval_losses))
     return len(eval_losses) - 1 - last_best >= patience
+
+
+def never_reset(eval_losses, patience):
+    lowest, waited = math.inf, 0
+    for loss in eval_losses:
+        if loss < lowest:
+            lowest = loss
+        else:
+            waited += 1
+    return waited >= patience
 
 
 def first_rise(eval_losses, patience):
@@ -387,7 +520,8 @@ MISTAKES = {
         ),
         Mistake(
             "still wants gradients",
-            "A copy and in eval mode, but its parameters still ask for gradients. eval() does not change that.",
+            "A copy and in eval mode, but its parameters still ask for gradients. Neither eval() nor torch.no_grad() around "
+            "the copy changes that; requires_grad_ does.",
             still_wants_gradients,
         ),
         Mistake(
@@ -399,6 +533,23 @@ MISTAKES = {
             "eval mode before the copy",
             "eval() works in place: the policy itself is now without dropout. Call it on the copy.",
             evaluates_before_copying,
+        ),
+        Mistake(
+            "gradients switched back on",
+            "You froze the policy, copied it and let all its parameters train again, those too that were frozen before "
+            "(with LoRA most are). Copy first; then there is nothing to undo.",
+            unfrozen_again,
+        ),
+        Mistake(
+            "training mode switched back on",
+            "The policy was in eval mode, and now it trains: train() after the copy is no undo. Copy first, then call "
+            "eval() on the copy.",
+            back_to_training_mode,
+        ),
+        Mistake(
+            "module returned",
+            "You return the bare module. Return a Policy(model, tokenizer, name) around it: training needs all three.",
+            returns_the_module,
         ),
     ],
     "dpo_step_loss": [
@@ -442,6 +593,17 @@ MISTAKES = {
             "no gradient",
             "The loss has no gradient, so nothing is learnt. It is the reference that runs under no_grad, once, before.",
             without_gradient,
+        ),
+        Mistake(
+            "a number, not a tensor",
+            "`.item()` cuts the loss off from the model: nothing is left to call `backward` on. Return the tensor itself.",
+            a_number,
+        ),
+        Mistake(
+            "eval mode inside the step",
+            "You switched the model to eval mode, and it stays so: from this step on it trains without dropout. The loop "
+            "chooses the mode; leave it.",
+            switches_to_eval_mode,
         ),
         Mistake(
             "two forward passes",
@@ -491,6 +653,16 @@ MISTAKES = {
             clipped_by_value,
         ),
         Mistake(
+            "max_grad_norm ignored",
+            "You clip at 1, whatever max_grad_norm says. Pass the argument on.",
+            limit_ignored,
+        ),
+        Mistake(
+            "sum of absolute values",
+            "This is the L1 norm. Asked for is the Euclidean one: the root of the sum of squares.",
+            sum_of_absolute_values,
+        ),
+        Mistake(
             "clipped one by one",
             "The norm is that of all gradients together. Clipping each parameter alone changes their proportions.",
             clipped_one_by_one,
@@ -509,6 +681,26 @@ MISTAKES = {
             "infinity let through",
             "An infinite norm makes the factor 0, and 0 times infinity is NaN in every weight. Raise before the step.",
             infinity_let_through,
+        ),
+        Mistake(
+            "NaN let through",
+            "You stop an infinite norm only. NaN is not inf, and it spoils every weight as well: math.isfinite tests both.",
+            nan_let_through,
+        ),
+        Mistake(
+            "raised after the step",
+            "The error comes, but too late: the weights have moved already. Test the norm before optimizer.step().",
+            raised_after_the_step,
+        ),
+        Mistake(
+            "another error",
+            "You raise a ValueError. Asked for is a FloatingPointError, so that a caller can tell it from a bad setting.",
+            another_error,
+        ),
+        Mistake(
+            "torch's own error",
+            "error_if_nonfinite=True raises a RuntimeError. Asked for is a FloatingPointError: test the norm yourself.",
+            torchs_error,
         ),
     ],
     "warmup_cosine": [
@@ -548,6 +740,36 @@ MISTAKES = {
         Mistake(
             "straight line", "That is the linear schedule. This one is (1 + cos(π·u)) / 2.", straight_line
         ),
+        Mistake(
+            "divided by the whole run",
+            "The fall takes total_steps − warmup_steps steps. Divided by total_steps, u does not reach 1.",
+            angle_of_the_whole_run,
+        ),
+        Mistake(
+            "π forgotten",
+            "The angle is π·u, in radians. Without π the share ends at 0.77 instead of 0.",
+            pi_forgotten,
+        ),
+        Mistake(
+            "ends one step early",
+            "The share is 0 at step = total_steps, not one step before: the fall is total_steps − warmup_steps long.",
+            last_step_is_the_end,
+        ),
+        Mistake(
+            "rise without warm-up",
+            "With warmup_steps = 0 the share at step 0 is 1. `step <= warmup_steps` makes it 0: the rise is for step < w.",
+            rise_without_warmup,
+        ),
+        Mistake(
+            "rise times cosine",
+            "You multiply the rise by the cosine. There are two cases: before step w the rise alone, then the cosine alone.",
+            rise_times_cosine,
+        ),
+        Mistake(
+            "rise times the whole run's cosine",
+            "You multiply the rise by a cosine that starts at step 0. Two cases: the rise alone, then the cosine with u.",
+            rise_times_cosine_of_the_whole_run,
+        ),
     ],
     "kl_estimate": [
         Mistake(
@@ -578,6 +800,22 @@ MISTAKES = {
             "kl_div on log-probs",
             "torch's kl_div weights its terms by whole distributions. You have one log-prob a sample: no weights.",
             torchs_kl_div,
+        ),
+        Mistake(
+            "kl_div, turned round",
+            "torch's kl_div multiplies each term by its probability. The samples come from π: that weight is in them already.",
+            torchs_kl_div_turned,
+        ),
+        Mistake(
+            "kl_div without log_target",
+            "kl_div takes its second argument for probabilities; of a log-prob it makes NaN. Here a plain mean is enough.",
+            torchs_kl_div_of_logs,
+        ),
+        Mistake(
+            "k3",
+            "This is the estimator k3: also unbiased, and less noisy near the reference. Asked for here is the plain mean "
+            "of the log-ratios.",
+            k3,
         ),
         Mistake(
             "squared",
@@ -615,6 +853,11 @@ MISTAKES = {
             "no patience at all",
             "You stop at the first evaluation without progress, whatever patience says.",
             first_rise,
+        ),
+        Mistake(
+            "counter never set back",
+            "A new lowest loss sets the count back to 0. Yours adds up all evaluations without progress of the run.",
+            never_reset,
         ),
         Mistake(
             "counts every rise",

@@ -140,6 +140,8 @@ def test_sequence_logprobs_matches_a_float64_loop(submission, fresh):
 def test_sequence_logprobs_averages_when_asked(submission, fresh):
     """With average=True each sum is divided by its own completion's length."""
     inputs = fresh.ragged_batch(rows=4, length=11, padding_side="left")
+    completion_mask = inputs[2]  # lengths that differ from row to row, and from T - 1
+    completion_mask[:, :2], completion_mask[0, -3:], completion_mask[1, :-1] = False, True, False
     expected = sums_by_loop(*inputs, average=True)
     submission.compare("sequence_logprobs", inputs, expected, mistakes=MISTAKES, kwargs={"average": True})
 
