@@ -39,6 +39,8 @@ from dpo_lab.preferences import load_pairs
 from dpo_lab.trainer import DPOConfig, encode_pairs, pair_logprobs, train_dpo
 from dpo_lab.widgets import loss_explorer
 
+pd.set_option("display.max_colwidth", None)  # show completions whole
+
 # %% [markdown]
 # ## 1 · Four numbers a pair
 #
@@ -157,7 +159,7 @@ pd.DataFrame(
 #
 # and training minimises its mean over the pairs. The bracket is the log-ratio gap $\delta$.
 #
-# Labels are sometimes wrong. If we believe that a share $\varepsilon$ of them is flipped, the honest loss gives the flipped label that much weight (label smoothing, "conservative DPO", Mitchell 2023):
+# Labels are sometimes wrong. If we believe that a share $\varepsilon$ of them is flipped, we can hedge and give the flipped label that much weight (label smoothing, "conservative DPO", Mitchell 2023):
 #
 # $$ \mathcal{L} = -(1 - \varepsilon)\,\log\sigma(m) - \varepsilon\,\log\sigma(-m) . $$
 #
@@ -187,7 +189,7 @@ dpo_loss = check(dpo_loss)
 # </details>
 
 # %% [markdown]
-# Three made-up pairs with log-ratio gaps of 0, 10 and 20 nats make a good test vector. The next cell computes their losses with your function, and with five versions that people really ship.
+# Three made-up pairs with log-ratio gaps of 0, 10 and 20 nats make a good test vector. The next cell computes their losses with your function, and with six versions that people really ship.
 
 # %%
 policy_chosen, policy_rejected = torch.tensor([-0.5, -10.0, -1.0]), torch.tensor([-0.1, -30.0, -21.0])
@@ -200,6 +202,7 @@ versions = {
     "right": losses,
     "pair swapped": -logsigmoid(-0.1 * gap),
     "reference forgotten": -logsigmoid(0.1 * (policy_chosen - policy_rejected)),
+    "reference added": -logsigmoid(0.1 * (policy_chosen - policy_rejected + ref_chosen - ref_rejected)),
     "β forgotten": -logsigmoid(gap),
     "β outside the log-sigmoid": -0.1 * logsigmoid(gap),
     "sign lost": logsigmoid(0.1 * gap),
@@ -213,6 +216,7 @@ pd.DataFrame(
 #
 # * *pair swapped* rises with the gap where it should fall;
 # * *reference forgotten* does not give $\ln 2$ on the first pair, where policy and reference agree (on the third pair it is right by coincidence: there the reference likes both texts equally);
+# * *reference added* misses $\ln 2$ on the first pair by about twice as much, and is right on the third by the same coincidence;
 # * *β forgotten* is nearly zero after a few nats;
 # * *β outside* starts at $\beta\ln 2$ instead of $\ln 2$;
 # * *sign lost* is negative, which no negative log-probability can be.
@@ -257,7 +261,7 @@ pd.DataFrame(slopes, index=["slope at δ = 0", "slope at δ = 20"]).T.map("{:.2e
 # %% [markdown]
 # Two things to take from the picture.
 #
-# * **Every run starts at $\ln 2$.** With policy = reference each gap is 0, and $-\log\sigma(0) = \ln 2$ for every $\beta$. If your first logged loss is something else, the policy is not the reference (dropout, another checkpoint, another precision). If your loss *stays* there, the policy is not moving.
+# * **Every run starts at $\ln 2$.** With policy = reference each gap is 0, and $-\log\sigma(0) = \ln 2$ for every $\beta$. If your first logged loss is something else, the policy is not the reference (dropout, another checkpoint, another precision). If your loss *stays* there, the margins stay near 0, for which there are several causes: interview question 1 goes through them.
 # * **$\beta$ sets how far a pair has to be pushed before it is done.** The loss depends on $\beta\delta$ alone, so for the same loss a ten times smaller $\beta$ needs a ten times larger gap. That is why, of two policies that fit noisy preferences equally well, the one with the *larger* $\beta$ has stayed *closer* to the reference. You will also read the opposite, "higher β diverges more". The right-hand picture shows where that comes from: at a gap of 0 the slope is $-\beta/2$, so the *first* steps are larger for larger $\beta$. By 20 nats, as the table prints, $\beta = 1$ has next to no slope left, while the two smallest go on pulling. Lesson 06 measures both ends on real runs.
 
 # %%
@@ -338,6 +342,8 @@ pd.DataFrame(
 # | `rewards/accuracies` | share of pairs whose chosen reward is the higher one |
 # | `logps/chosen`, `logps/rejected` | mean log-probs under the policy, no reference, no $\beta$ |
 #
+# Beside them stand `grad_norm`, the length of the gradient over all weights, and `learning_rate`.
+#
 # **Write them down as a function.** It returns a dict of plain floats. A tie does not count as right: before the first step *every* pair ties, and an accuracy of 1 would be a strange thing to log. Each of the two `logps/` entries appears only if its tensor is given.
 
 # %% exercise="preference_metrics" points=3 minutes=10 difficulty=2 importance=4
@@ -381,7 +387,8 @@ show(
 def on_all_pairs(scored):
     chosen_logps, rejected_logps = pair_logprobs(scored, *encoded)
     result = dpo_loss(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta=0.1)
-    return preference_metrics(*result, chosen_logps, rejected_logps)
+    ranking = {"ranking accuracy": (chosen_logps > rejected_logps).float().mean().item()}
+    return preference_metrics(*result, chosen_logps, rejected_logps) | ranking
 
 
 rows = {"before": on_all_pairs(reference), "after, seed 0": on_all_pairs(learner)}
@@ -394,7 +401,9 @@ pd.DataFrame(rows).round(3)
 # %% [markdown]
 # Before training: loss $\ln 2$, margin 0, accuracy 0, because all pairs tie. After it the margin is positive and three in four of the pairs it was trained on are the right way round, with each of the three seeds. If you predicted that the chosen reward rises, look again: with each seed *both* rewards end below 0, the rejected one further, and `logps/chosen` is lower than before. The loss has what it wants.
 #
-# `rewards/` have the reference subtracted and are comparable from batch to batch. `logps/` depend on which texts are in the batch, so compare them on a fixed set, as here.
+# `logps/` depend on which texts are in the batch, even before training. `rewards/` have the reference subtracted, so they start at 0 on every batch; but once the policy moves, it moves each pair by another amount, and both kinds jump, as the figure shows. Compare on a fixed set, as here.
+#
+# The last row, which most trainers don't log, is the **ranking accuracy**: the share of pairs whose chosen completion the policy finds likelier than the rejected one, with no reference. It is often taken for `rewards/accuracies`, and its log-prob difference for the margin. It starts near one half, not at 0, and ends near 0.6. Reward accuracy asks which way the policy has *moved* a pair; ranking accuracy asks where it now *stands*, and a pair that stood far on the wrong side may move right and still stand wrong. Most preference-tuned models rank fewer than 60 % of the pairs of common data sets the right way round (Chen et al. 2024).
 #
 # ## 7 · When labels are noisy
 #
@@ -426,6 +435,7 @@ for epsilon in (0.05, 0.1, 0.3):
 # * It is $\ln 2$ when the policy is the reference, for every $\beta$.
 # * `logsigmoid`, never `log(sigmoid)`: the latter is $-\infty$ with a NaN gradient on exactly the pairs that matter most.
 # * The gradient pushes the two log-probs equally hard in opposite directions, weighted by $\sigma(-m)$. It is about the gap: the chosen log-prob itself may fall.
+# * `rewards/accuracies` says which way pairs moved, not which completion is now the likelier one.
 # * At a gap of 0 the slope is $-\beta/2$: larger $\beta$, larger first steps. For the same loss, a larger $\beta$ needs a smaller gap: it stays closer to the reference.
 # * Label smoothing makes the best gap finite.
 #
@@ -433,7 +443,13 @@ for epsilon in (0.05, 0.1, 0.3):
 #
 # <details><summary><b>1. Your DPO loss sits at 0.6931 and does not move. What does this number tell you, and what do you look at?</b></summary>
 #
-# It is $\ln 2 = -\log\sigma(0)$: the margins are 0, so the policy equals the reference on the pairs. At step 0 that is right. If it stays, look at `rewards/accuracies` first. Near 0: all pairs tie, so the policy does not move (gradient norm zero: parameters frozen, or the rewards were detached before the loss; learning rate zero or still in warm-up; β = 0), or "policy" and "reference" are one object and move together, or chosen and rejected are the same tokens. Near 0.5 with margins around 0: the policy moves, but the labels give it nothing to follow, or its steps are too small to see.
+# It is $\ln 2 = -\log\sigma(0)$, the loss at margin 0. At step 0 that is right: the policy is the reference. If it stays, look first at the size of the margins, pair by pair, and at `grad_norm`.
+#
+# * *Margins exactly 0, `grad_norm` 0.* No gradient arrives: parameters frozen, rewards detached before the loss, β = 0, or chosen and rejected are the same tokens. (All pairs tie, so `rewards/accuracies` is 0.)
+# * *Margins exactly 0, `grad_norm` above 0.* A gradient arrives, but no step shows: the learning rate is 0 or still in warm-up, the optimiser holds other parameters, or "policy" and "reference" are one object and move together.
+# * *Margins small but not 0.* The policy moves. Its steps are too small, or the labels contradict each other; then the accuracy hovers around one half.
+#
+# Large margins of both signs can't hide behind this number: the loss is convex, so margins that average to 0 give more than $\ln 2$.
 #
 # </details>
 # <details><summary><b>2. Does DPO raise the probability of the chosen completion?</b></summary>

@@ -50,7 +50,7 @@ class Diagnosis:
 
     def naming(self, mistake: Mistake) -> Diagnosis:
         """The same diagnosis with another of its candidates named."""
-        headline = self.headline.replace(self.mistake or "", mistake.name)
+        headline = self.headline.removesuffix(f"{self.mistake}.") + f"{mistake.name}."
         return replace(self, headline=headline, hint=mistake.hint, mistake=mistake.name)
 
 
@@ -249,15 +249,16 @@ class _Case:
     def _matching(
         self, seen: Observation, problem: Difference, mistakes: Sequence[Mistake]
     ) -> tuple[tuple[Mistake, ...], str]:
-        """The mistakes whose result equals this one, and "" ; else those whose first wrong part does, and its name.
+        """The mistakes whose result equals this one; else those whose first wrong part does. And what to call the part.
 
+        Of a dict the first wrong key is named in any case: with several numbers in it, the hint alone is too little.
         A learner who makes two mistakes at once, in two parts of the result, is told the first.
         """
         driven = [(mistake, observe(mistake.function, self.drive)) for mistake in mistakes]
         wrong = [(mistake, other, self.problem(other)) for mistake, other in driven]
         whole = [m for m, other, found in wrong if found is not None and _alike(seen, other, self.tolerance)]
         if whole or not problem.part:
-            return tuple(whole), ""
+            return tuple(whole), problem.part if isinstance(self.expected, dict) else ""
         near = self.tolerance
         same_part = [m for m, _, found in wrong if found is not None and _same_part(problem, found, near)]
         return tuple(same_part), problem.part

@@ -67,14 +67,16 @@ def draw_pair_state(
 ) -> Figure:
     """One pair on its loss curve (left) and the push on its two log-probs (right)."""
     gap = chosen_ratio - rejected_ratio
-    gaps = torch.linspace(-60, 60, 401)
+    span = max(60.0, 1.1 * abs(gap))
+    gaps = torch.linspace(-span, span, 401)
     losses, _ = loss_and_slope(gaps, beta, label_smoothing)
     here, slope = loss_and_slope(torch.tensor([gap]), beta, label_smoothing)
     figure, (left, right) = subplots(columns=2)
     left.plot(gaps, losses, color=ACCENT)
     left.plot([gap], here, "o", color="black", markersize=8)
     left.axvline(0, **GUIDE_LINE)
-    left.set_ylim(-0.2, 6)
+    top = max(6.0, 1.15 * here.item())
+    left.set_ylim(-top / 30, top)
     label(left, GAP, "loss of the pair (nats)", f"loss {here.item():.4f} at δ = {gap:+.1f}")
     draw_pushes(right, chosen_ratio, rejected_ratio, slope.item() / beta)
     return figure

@@ -189,6 +189,12 @@ def smallest_move_stops(wins, iterations=10_000, tolerance=1e-10):
     return sweeps(table, table.sum(dim=1), games, iterations, tolerance, moved=lambda m: m.abs().min())
 
 
+def only_rises_stop(wins, iterations=10_000, tolerance=1e-10):
+    table = check_wins(wins)
+    games = table + table.T
+    return sweeps(table, table.sum(dim=1), games, iterations, tolerance, moved=torch.max)
+
+
 def first_player_at_zero(wins, iterations=10_000, tolerance=1e-10):
     rewards = fitted(wins, iterations, tolerance)
     return rewards - rewards[0]
@@ -201,6 +207,38 @@ def strengths_returned(wins, iterations=10_000, tolerance=1e-10):
 def strengths_centred(wins, iterations=10_000, tolerance=1e-10):
     strengths = fitted(wins, iterations, tolerance).exp()
     return (strengths / strengths.mean()).log()
+
+
+def sweeps_of_strengths(wins, iterations, tolerance, scale=torch.ones_like):
+    """The iteration on strengths in place of rewards, each divided by `scale(strengths)`."""
+    table = check_wins(wins)
+    games = table + table.T
+    strengths = torch.ones(len(table), dtype=torch.float64)
+    for _ in range(iterations):
+        updated = table.sum(dim=1) / (games / (strengths[:, None] + strengths)).sum(dim=1)
+        updated = updated / scale(updated)
+        if (updated - strengths).abs().max() < tolerance:
+            return updated
+        strengths = updated
+    raise RuntimeError("no convergence")
+
+
+def strengths_unscaled(wins, iterations=10_000, tolerance=1e-10):
+    return sweeps_of_strengths(wins, iterations, tolerance)
+
+
+def strengths_of_mean_one(wins, iterations=10_000, tolerance=1e-10):
+    return sweeps_of_strengths(wins, iterations, tolerance, scale=torch.mean)
+
+
+def strengths_less_their_mean(wins, iterations=10_000, tolerance=1e-10):
+    strengths = sweeps_of_strengths(wins, iterations, tolerance)
+    return strengths - strengths.mean()
+
+
+def exponentials_less_their_mean(wins, iterations=10_000, tolerance=1e-10):
+    strengths = fitted(wins, iterations, tolerance).exp()
+    return strengths - strengths.mean()
 
 
 def games_are_only_the_wins(wins, iterations=10_000, tolerance=1e-10):
@@ -554,6 +592,12 @@ MISTAKES = {
             smallest_move_stops,
         ),
         Mistake(
+            "only rises stop the sweeps",
+            "You stopped although one reward still fell by more than the tolerance: the largest move up was small, the one "
+            "down was not. Take .abs() before .max().",
+            only_rises_stop,
+        ),
+        Mistake(
             "first player at zero",
             "The differences are right. Subtract the mean of all rewards, not the first one.",
             first_player_at_zero,
@@ -567,6 +611,26 @@ MISTAKES = {
             "strengths centred",
             "You normalised the strengths to mean 1. It is the rewards that shall have mean 0: take the logarithm first.",
             strengths_centred,
+        ),
+        Mistake(
+            "strengths returned, unscaled",
+            "The sweeps are right, but what they move are strengths. Return rewards: log s, less its mean.",
+            strengths_unscaled,
+        ),
+        Mistake(
+            "strengths with mean 1",
+            "These are strengths, scaled to mean 1. Rewards are their logarithms, and it is those that have mean 0.",
+            strengths_of_mean_one,
+        ),
+        Mistake(
+            "strengths less their mean",
+            "The logarithm is missing: you subtracted the mean from the strengths s. Take log s first, then its mean away.",
+            strengths_less_their_mean,
+        ),
+        Mistake(
+            "exponentials less their mean",
+            "You fitted rewards, then took exp and subtracted the mean again. The rewards were the answer.",
+            exponentials_less_their_mean,
         ),
         Mistake(
             "all rewards stay 0",

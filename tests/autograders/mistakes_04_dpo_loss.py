@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import cross_entropy, logsigmoid
 
 from dpo_lab.course import Mistake
 
@@ -110,6 +110,21 @@ def beta_twice(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
     return dpo(pc, pr, rc, rr, beta, label_smoothing, margin=beta * beta * ((pc - rc) - (pr - rr)))
 
 
+def beta_fixed(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    return dpo(pc, pr, rc, rr, 0.1, label_smoothing)
+
+
+def reference_second(pc, rc, pr, rr, beta=0.1, label_smoothing=0.0):
+    return dpo(pc, pr, rc, rr, beta, label_smoothing)
+
+
+def smoothing_of_cross_entropy(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
+    chosen, rejected = beta * (pc - rc), beta * (pr - rr)
+    logits, first = torch.stack([chosen, rejected], dim=1), torch.zeros(len(pc), dtype=torch.long)
+    losses = cross_entropy(logits, first, reduction="none", label_smoothing=label_smoothing)
+    return finish(losses, chosen, rejected)
+
+
 def rewards_first(pc, pr, rc, rr, beta=0.1, label_smoothing=0.0):
     losses, chosen, rejected = dpo(pc, pr, rc, rr, beta, label_smoothing)
     return chosen, rejected, losses
@@ -180,6 +195,14 @@ def weight_without_beta(pc, pr, rc, rr, beta=0.1):
     return gradient(pc, pr, rc, rr, beta, torch.sigmoid(-((pc - rc) - (pr - rr))))
 
 
+def weight_at_the_default_beta(pc, pr, rc, rr, beta=0.1):
+    return gradient(pc, pr, rc, rr, beta, torch.sigmoid(-0.1 * ((pc - rc) - (pr - rr))))
+
+
+def gradient_at_the_default_beta(pc, pr, rc, rr, beta=0.1):
+    return weight_at_the_default_beta(pc, pr, rc, rr, 0.1)
+
+
 def exponential_overflows(pc, pr, rc, rr, beta=0.1):
     odds = torch.exp(-beta * ((pc - rc) - (pr - rr)))
     return gradient(pc, pr, rc, rr, beta, odds / (1 + odds))
@@ -233,6 +256,16 @@ def margin_of_logps(
     if policy_chosen_logps is None or policy_rejected_logps is None:
         return metrics(*given)
     return metrics(*given, **{"rewards/margins": (policy_chosen_logps - policy_rejected_logps).mean()})
+
+
+def ranking_accuracy(
+    losses, chosen_rewards, rejected_rewards, policy_chosen_logps=None, policy_rejected_logps=None
+):
+    given = (losses, chosen_rewards, rejected_rewards, policy_chosen_logps, policy_rejected_logps)
+    if policy_chosen_logps is None or policy_rejected_logps is None:
+        return metrics(*given)
+    right = (policy_chosen_logps > policy_rejected_logps).float().mean()
+    return metrics(*given, **{"rewards/accuracies": right})
 
 
 def accuracy_of_the_mean(
@@ -324,6 +357,11 @@ MISTAKES = {
             beta_forgotten,
         ),
         Mistake(
+            "beta fixed",
+            "You computed with β = 0.1 whatever was passed. 0.1 is only the default: use the argument `beta`.",
+            beta_fixed,
+        ),
+        Mistake(
             "beta outside the log-sigmoid",
             "β multiplies the gap inside the log-sigmoid. Outside, it only rescales the loss and with it the learning rate.",
             beta_outside,
@@ -352,6 +390,12 @@ MISTAKES = {
             smoothing_ignored,
         ),
         Mistake(
+            "label smoothing of cross_entropy",
+            "PyTorch's `cross_entropy` spreads its label_smoothing over all classes, so the wrong one of two gets only ε/2. "
+            "Here the flipped label gets ε itself.",
+            smoothing_of_cross_entropy,
+        ),
+        Mistake(
             "label smoothing added",
             "The two weights must add up to 1: what the flipped label gets, ε, is taken from the given one, 1 − ε.",
             smoothing_added,
@@ -365,6 +409,13 @@ MISTAKES = {
             "beta twice",
             "β enters once: either in the rewards, or in the margin made from log-ratios.",
             beta_twice,
+        ),
+        Mistake(
+            "rewards of the policy and of the reference",
+            "The losses are right, as the four terms add up either way. The rewards are not: yours pair chosen with rejected "
+            "in one model. A reward pairs policy with reference on one completion. The arguments' order is policy chosen, "
+            "policy rejected, reference chosen, reference rejected.",
+            reference_second,
         ),
         Mistake(
             "rewards returned first",
@@ -433,6 +484,27 @@ MISTAKES = {
             weight_without_beta,
         ),
         Mistake(
+            "exponential overflows",
+            "Right for moderate margins, but exp(−m) overflows for a pair that is badly wrong, and inf/inf is NaN. "
+            "`torch.sigmoid(-m)` does not.",
+            exponential_overflows,
+        ),
+        Mistake(
+            "derivative of the sigmoid",
+            "This is β σ(m) σ(−m), the slope of the probability. The loss is its logarithm, whose derivative in m is σ(−m).",
+            gradient_of_the_sigmoid,
+        ),
+        Mistake(
+            "weight at the default beta",
+            "The β in front is yours, the one inside σ(−m) is always 0.1: pass `beta` on to `dpo_loss`, or use it in m.",
+            weight_at_the_default_beta,
+        ),
+        Mistake(
+            "beta fixed",
+            "You computed with β = 0.1 whatever was passed. Use the argument `beta`, in front and inside σ(−m).",
+            gradient_at_the_default_beta,
+        ),
+        Mistake(
             "divided by the batch",
             "The gradient of each pair's own loss: no mean over the batch.",
             mean_over_the_batch,
@@ -453,6 +525,12 @@ MISTAKES = {
             "margin of log-probs",
             "The margin is between implicit rewards. The difference of the policy's log-probs forgets the reference and β.",
             margin_of_logps,
+        ),
+        Mistake(
+            "ranking accuracy",
+            "You compared the policy's log-probs. That is the ranking accuracy, which forgets the reference. Compare the "
+            "rewards.",
+            ranking_accuracy,
         ),
         Mistake(
             "accuracy of the mean",

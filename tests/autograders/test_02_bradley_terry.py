@@ -198,6 +198,16 @@ def test_fit_bradley_terry_waits_for_the_last_reward_to_settle(submission, fresh
     )
 
 
+@exercise("fit_bradley_terry")
+def test_fit_bradley_terry_waits_for_the_reward_that_falls(submission, fresh):
+    """One sweep takes one reward down by more than this tolerance, and all others up by less: not settled yet."""
+    rates = torch.tensor([0.5, 0.5, 0.5, 0.5, -2.0], dtype=torch.float64) + 0.05 * fresh.normal(5).double()
+    wins = 100 * torch.sigmoid(rates[:, None] - rates[None, :])
+    submission.compare(
+        "fit_bradley_terry", (wins, 0.65, 1), "RuntimeError", mistakes=MISTAKES, via=how_it_ends
+    )
+
+
 def log_sum(ref_logps: list[float], rewards: list[float], beta: float) -> float:
     """log Σ π_ref exp(r/β) with decimal numbers, whose exponents don't overflow."""
     total = sum(

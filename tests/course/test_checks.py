@@ -47,6 +47,15 @@ def test_a_known_mistake_names_itself_and_the_finished_version_goes_on(mini):
     assert "expected: [" in text and "yours:    [" in text and "finished version" in text
 
 
+def test_of_a_dict_the_key_that_differs_is_told_beside_the_mistake(mini):
+    mean = "(high - low).mean().item()"
+    own = f"def gap_report(high, low):\n    return {{'mean': {mean}, 'positive': 100.0}}\n"
+    report, _ = examine(mini, defined(own, "gap_report"))
+    assert report.mistake == "percent"
+    assert report.headline == "Your result ('positive') is what one gets with this mistake: percent."
+    assert report.yours == "100"
+
+
 def test_of_two_mistakes_that_agree_on_a_test_the_one_that_fits_the_others_is_named(mini):
     """With a scale of 1 in the first test, `order swapped` and `scale forgotten, order swapped` can't be told apart."""
     path = mini.autograders / "test_01_gap.py"
