@@ -74,7 +74,8 @@ class Lesson:
         """Exercises, points and minutes of the lesson, in words."""
         count, points = len(self.exercises), sum(each.points for each in self.exercises)
         minutes = sum(each.minutes for each in self.exercises)
-        return f"{count} exercise{'s' * (count != 1)} · {points} point{'s' * (points != 1)} · about {minutes} minutes of writing code"
+        worth = f"{points} point{'s' * (points != 1)}"
+        return f"{count} exercise{'s' * (count != 1)} · {worth} · about {minutes} minutes of writing code"
 
 
 def dots(level: int) -> str:
