@@ -50,6 +50,15 @@ def build_parser() -> argparse.ArgumentParser:
     sweep.add_argument("--out", default="runs/sweep.csv", help="table of all runs (default: runs/sweep.csv)")
     sweep.set_defaults(run=run_sweep)
 
+    doctor = commands.add_parser("doctor", help="say what is wrong with a training run")
+    doctor.add_argument(
+        "run_path", metavar="RUN", help="a run's folder, its history.jsonl, or TRL's trainer_state.json"
+    )
+    doctor.add_argument("--policy", help="the trained policy: a folder, a hub id, tiny or smollm2")
+    doctor.add_argument("--reference", help="the frozen reference, likewise")
+    doctor.add_argument("--pairs", help="the training pairs: a JSON Lines file or the name of shipped ones")
+    doctor.set_defaults(run=run_doctor)
+
     check = commands.add_parser("check", help="grade notebooks in the terminal")
     check.add_argument(
         "notebooks", nargs="*", metavar="NOTEBOOK", help="notebooks or folders (default: notebooks/)"
@@ -83,6 +92,13 @@ def run_sweep(options: argparse.Namespace) -> int:
     from dpo_lab.experiments.command import sweep_command
 
     return sweep_command(options)
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    """`dpo-lab doctor`."""
+    from dpo_lab.diagnostics.command import doctor_command
+
+    return doctor_command(options)
 
 
 def run_check(options: argparse.Namespace) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dpo_lab.diagnostics.texts import distinct_n
+from dpo_lab.history import History
 from dpo_lab.lab import Lab
 from dpo_lab.policies import Policy
 from dpo_lab.trainer import DPOConfig, encode_pairs, pair_logprobs, train_dpo
@@ -34,17 +36,41 @@ def dpo_run(
     Returns:
         What `measure_policy` returns, and the last `loss`.
     """
+    lab, policy, history = train_run(beta, seed, steps=steps, batch_size=batch_size, lr=lr, **config)
+    return measure_policy(lab, policy, beta, samples, seed) | {"loss": history["loss"][-1]}
+
+
+def train_run(
+    beta: float,
+    seed: int,
+    *,
+    steps: int = 64,
+    batch_size: int = 32,
+    lr: float = 3e-4,
+    beta_schedule: Callable[[History], float] | None = None,
+    **config: Any,
+) -> tuple[Lab, Policy, History]:
+    """`dpo_run`'s training alone, for runs that look at more than it measures: the lab, the policy, the history.
+
+    Arguments as there; `beta_schedule` as in `train_dpo`.
+    """
     lab = Lab.auto()
     policy = lab.fresh_policy()
-    # whole epochs of just so many pairs that they come to `steps` batches
-    pairs = list(lab.pairs)
-    epochs = -(-steps * batch_size // len(pairs))
-    pairs = pairs[: steps * batch_size // epochs]
+    pairs, epochs = whole_epochs(lab.pairs, steps, batch_size)
     settings = DPOConfig(
         beta=beta, seed=seed, lr=lr, batch_size=batch_size, epochs=epochs, progress=False, **config
     )
-    history = train_dpo(policy, lab.reference, pairs, settings)
-    return measure_policy(lab, policy, beta, samples, seed) | {"loss": history["loss"][-1]}
+    history = train_dpo(policy, lab.reference, pairs, settings, beta_schedule=beta_schedule)
+    return lab, policy, history
+
+
+def whole_epochs(
+    pairs: Iterable[Mapping[str, Any]], steps: int, batch_size: int
+) -> tuple[list[Mapping[str, Any]], int]:
+    """Just so many of the pairs, and the epochs over them, that they come to `steps` batches."""
+    rows = list(pairs)
+    epochs = -(-steps * batch_size // len(rows))
+    return rows[: steps * batch_size // epochs], epochs
 
 
 def measure_policy(lab: Lab, policy: Policy, beta: float, samples: int, seed: int) -> dict[str, float]:

@@ -6,7 +6,20 @@ from dpo_lab.plots.bradley_terry import (
     plot_likelihood_slices,
     plot_loss_of_label,
 )
+from dpo_lab.plots.data_quality import plot_data_size, plot_epochs, plot_noise, plot_selection
+from dpo_lab.plots.debugging import plot_dashboards, plot_healthy, plot_positions
 from dpo_lab.plots.demo import plot_alignment
+from dpo_lab.plots.failures import draw_amplification, plot_collapse, plot_cures, plot_groups
+from dpo_lab.plots.frontier import (
+    draw_trained,
+    plot_beta_metrics,
+    plot_beta_regimes,
+    plot_controller,
+    plot_converged,
+    plot_finite,
+    plot_reward_against_kl,
+    plot_runaway,
+)
 from dpo_lab.plots.losses import draw_pair_state, plot_label_smoothing, plot_loss_and_gradient
 from dpo_lab.plots.optimum import plot_frontier, plot_implicit_rewards, plot_optimal_policies
 from dpo_lab.plots.preferences import (
@@ -29,16 +42,30 @@ from dpo_lab.plots.training import (
 
 __all__ = [
     "draw_agreement",
+    "draw_amplification",
     "draw_comparison",
     "draw_pair_state",
     "draw_stages",
     "draw_tokens",
+    "draw_trained",
     "plot_alignment",
     "plot_annotators",
     "plot_before_after",
+    "plot_beta_metrics",
+    "plot_beta_regimes",
+    "plot_collapse",
+    "plot_controller",
+    "plot_converged",
+    "plot_cures",
+    "plot_dashboards",
+    "plot_data_size",
     "plot_early_stopping",
+    "plot_epochs",
+    "plot_finite",
     "plot_fitted_rewards",
     "plot_frontier",
+    "plot_groups",
+    "plot_healthy",
     "plot_history",
     "plot_implicit_rewards",
     "plot_label_noise",
@@ -49,8 +76,13 @@ __all__ = [
     "plot_longer_wins",
     "plot_loss_and_gradient",
     "plot_loss_of_label",
+    "plot_noise",
     "plot_optimal_policies",
+    "plot_positions",
+    "plot_reward_against_kl",
+    "plot_runaway",
     "plot_schedules",
+    "plot_selection",
     "plot_watch",
     "show",
 ]

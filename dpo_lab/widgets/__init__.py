@@ -2,6 +2,9 @@
 
 from dpo_lab.widgets.agreement_explorer import agreement_explorer
 from dpo_lab.widgets.bradley_terry_explorer import optimum_explorer, preference_explorer
+from dpo_lab.widgets.bug_explorer import bug_explorer
+from dpo_lab.widgets.failure_browser import amplification_explorer, failure_browser
+from dpo_lab.widgets.frontier_explorer import frontier_explorer
 from dpo_lab.widgets.loss_explorer import loss_explorer
 from dpo_lab.widgets.review_browser import review_browser
 from dpo_lab.widgets.schedule_explorer import schedule_explorer
@@ -9,6 +12,10 @@ from dpo_lab.widgets.token_mask_viewer import token_mask_viewer
 
 __all__ = [
     "agreement_explorer",
+    "amplification_explorer",
+    "bug_explorer",
+    "failure_browser",
+    "frontier_explorer",
     "loss_explorer",
     "optimum_explorer",
     "preference_explorer",

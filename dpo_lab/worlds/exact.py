@@ -168,22 +168,54 @@ class ExactWorld:
         margins = rewards[pairs.chosen] - rewards[pairs.rejected]
         return -(pairs.targets * logsigmoid(margins) + (1 - pairs.targets) * logsigmoid(-margins)).mean()
 
-    def fit(self, beta: float, pairs: IndexPairs | None = None, steps: int = 200) -> Tensor:
-        """Train a softmax over all completions with DPO, starting at the reference.
+    def ipo_optimum(self, tau: float) -> Tensor:
+        """(N,) log-probs that IPO's loss on infinite data leads to: log π_ref + P(y beats a draw from π_ref)/τ − log Z.
+
+        IPO maximises how often the policy beats the reference, minus τ KL, not the reward (Azar et al. 2023, eq. 8).
+        """
+        return optimal_policy(self.ref_logps, self.win_probabilities @ self.ref_logps.exp(), tau)
+
+    def ipo_limit_loss(self, logits: Tensor, tau: float) -> Tensor:
+        """IPO's loss in the limit of infinite data, (δ − 1/(2τ))² averaged over `pair_weights`. A scalar."""
+        log_ratios = logits.log_softmax(dim=-1) - self.ref_logps
+        return (self.pair_weights * (log_ratios[:, None] - log_ratios[None, :] - 1 / (2 * tau)) ** 2).sum()
+
+    def ipo_pair_loss(self, logits: Tensor, pairs: IndexPairs, tau: float) -> Tensor:
+        """IPO's mean loss on finitely many pairs: t (δ − 1/(2τ))² + (1 − t) (δ + 1/(2τ))², t the target. A scalar."""
+        log_ratios = logits.log_softmax(dim=-1) - self.ref_logps
+        gaps, goal = log_ratios[pairs.chosen] - log_ratios[pairs.rejected], 1 / (2 * tau)
+        return (pairs.targets * (gaps - goal) ** 2 + (1 - pairs.targets) * (gaps + goal) ** 2).mean()
+
+    def fit(
+        self, beta: float, pairs: IndexPairs | None = None, steps: int = 200, loss: str = "sigmoid"
+    ) -> Tensor:
+        """Train a softmax over all completions with DPO or IPO, starting at the reference.
 
         Args:
-            beta: weight of the KL term, > 0.
+            beta: weight of the KL term, > 0; IPO's τ.
             pairs: train on these; None: on infinite data.
-            steps: at most so many L-BFGS steps. Hard labels in which some completion never lost have no optimum: its
-                margin grows with every step, whatever beta is.
+            steps: at most so many L-BFGS steps. Hard labels in which some completion never lost have no optimum under
+                DPO: its margin grows with every step, whatever beta is.
+            loss: "sigmoid" is DPO, "ipo" is IPO.
 
         Returns:
             (N,) log-probs of the trained policy.
+
+        Raises:
+            ValueError: beta ≤ 0, or another loss.
         """
         check_positive(beta=beta)
+        losses = {
+            "sigmoid": (self.dpo_limit_loss, self.pair_loss),
+            "ipo": (self.ipo_limit_loss, self.ipo_pair_loss),
+        }
+        if loss not in losses:
+            raise ValueError(f"loss must be one of {', '.join(losses)}, got {loss!r}")
+        limit, finite = losses[loss]
+        bend = beta if loss == "sigmoid" else 1.0
         if pairs is None:
-            return _minimise(lambda logits: self.dpo_limit_loss(logits, beta), self.ref_logps, beta, steps)
-        return _minimise(lambda logits: self.pair_loss(logits, pairs, beta), self.ref_logps, beta, steps)
+            return _minimise(lambda logits: limit(logits, beta), self.ref_logps, bend, steps)
+        return _minimise(lambda logits: finite(logits, pairs, beta), self.ref_logps, bend, steps)
 
 
 def _autoregressive_logps(size: int, length: int, generator: torch.Generator) -> Tensor:
@@ -197,13 +229,14 @@ def _autoregressive_logps(size: int, length: int, generator: torch.Generator) ->
     return logps
 
 
-def _minimise(loss: Callable[[Tensor], Tensor], ref_logps: Tensor, beta: float, steps: int) -> Tensor:
+def _minimise(loss: Callable[[Tensor], Tensor], ref_logps: Tensor, bend: float, steps: int) -> Tensor:
     """(N,) log-probs of the softmax that minimises `loss` of its logits, by L-BFGS from the reference on.
 
     The search runs in units in which the loss bends about equally in every direction: completion i's logit moves the
-    loss by β² π_ref(i), so that a plain search would reach rare completions last, and those are where a low β sends π*.
+    loss by bend² π_ref(i), where bend is β for DPO and 1 for IPO, so that a plain search would reach rare completions
+    last, and those are where a low β sends π*.
     """
-    scale = 1 / (beta * (0.5 * ref_logps).exp())
+    scale = 1 / (bend * (0.5 * ref_logps).exp())
     moves = torch.zeros_like(ref_logps, requires_grad=True)
     search = torch.optim.LBFGS(
         [moves],
