@@ -33,6 +33,7 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from dpo_lab.beta import best_of_n_kl_bound
 from dpo_lab.bradley_terry import optimal_policy
@@ -68,12 +69,12 @@ seeds = range(by_preset(3, 1))
 #
 # Here are two claims, each of them easy to find.
 #
-# * **A.** Higher β: the policy diverges more aggressively from the reference, up to mode collapse; β → ∞ ignores the reference. Lower β: it stays closer; β → 0 copies the reference.
+# * **A.** Higher β: the policy diverges more aggressively from the reference, up to mode collapse (one answer, whatever is drawn); β → ∞ ignores the reference. Lower β: it stays closer; β → 0 copies the reference.
 # * **B.** Higher β: the policy stays closer to the reference; β → ∞ copies it. Lower β: it drifts further, up to mode collapse.
 #
 # The distance is the Kullback-Leibler divergence $\text{KL}(\pi_\theta\,\|\,\pi_\text{ref})$, in nats a completion.
 #
-# **Predict.** We shall train with several β, all else equal, in four ways, and measure that distance. Before you read on, write down for each way what the distance does as β grows: `"rises"`, `"falls"` or `"neither"`.
+# **Predict.** We shall train with several β, all else equal, in four ways, and measure that distance. Before you read on, write down for each way what the distance does as β grows: `"rises"` (from each β to the next), `"falls"` or `"neither"`. Section 6 puts the measured words beside yours.
 
 # %%
 my_prediction = {
@@ -96,7 +97,7 @@ my_prediction = {
 #
 # $$ \text{KL} = \sum_y \pi^*(y)\,\bigl(\log\pi^*(y) - \log\pi_\text{ref}(y)\bigr), \qquad \mathbb{E}[r] = \sum_y \pi^*(y)\,r(y) . $$
 #
-# **Write it**: the point of one β, first the KL, then the reward, as two floats. `optimal_policy(ref_logps, rewards, beta)` from lesson 02 returns $\log\pi^*$ and is imported. At β = 0.001 the numbers $e^{r/\beta}$ overflow, so stay in log space as long as you can.
+# **Write it**: the point of one β, first the KL, then the reward, as two floats. `optimal_policy(ref_logps, rewards, beta)` from lesson 02 returns $\log\pi^*$ and is imported. At β = 0.001 the numbers $e^{r/\beta}$ overflow, so stay in log space as long as you can. Shapes and β are checked by `optimal_policy`; you need no check.
 
 # %% exercise="frontier_point" points=3 minutes=8 difficulty=2 importance=4
 ...
@@ -140,8 +141,8 @@ table.map("{:.4g}".format)
 # %% [markdown]
 # Claim B, at both ends.
 #
-# * **β → ∞**: the optimum *is* the reference. How it gets there can be read off, too: for large β the KL is the variance of the reward under the reference over $2\beta^2$, and the reward gained is the variance over β. The first nats are cheap: the reward grows with $1/\beta$, the KL only with its square.
-# * **β → 0**: all probability goes to the single best completion, however rare it was. Its distance is $-\log\pi_\text{ref}$ of that word, the most one can pay for it. That is mode collapse, at *low* β.
+# * **β → ∞**: the optimum *is* the reference. How it gets there can be read off, too: for large β the KL is the variance of the reward under the reference over $2\beta^2$, and the reward gained is the variance over β. The first hundredths of a nat are cheap: the reward grows with $1/\beta$, the KL only with its square.
+# * **β → 0**: all probability goes to the single best completion, however rare it was. Its distance is $-\log\pi_\text{ref}$ of that word, the most that any β asks (there are rarer words, but none that it would pay for). That is mode collapse, at *low* β.
 #
 # What about β = 0 itself? Then the loss is $-\log\sigma(0\cdot\delta) = \ln 2$ whatever the policy does, and nothing trains. So "β = 0 copies the reference" holds for a trainer that is handed the number 0 (this course's refuses it), and the limit β → 0 of the *optimum* is the exact opposite. The two are not the same question.
 #
@@ -182,9 +183,9 @@ show(
 #
 # $$ -p\,\log\sigma(\beta\delta) - (1 - p)\,\log\sigma(-\beta\delta) . $$
 #
-# Its slope in δ is $\beta\,(\sigma(\beta\delta) - p)$, so it is least where $\sigma(\beta\delta) = p$: at $\delta^* = \operatorname{logit}(p)/\beta$, with $\operatorname{logit}(p) = \log\frac{p}{1-p}$.
+# The **margin** is βδ, the difference of the implicit rewards. The slope in δ is $\beta\,(\sigma(\beta\delta) - p)$, so it is least where $\sigma(\beta\delta) = p$: at $\delta^* = \operatorname{logit}(p)/\beta$, with $\operatorname{logit}(p) = \log\frac{p}{1-p}$.
 #
-# **IPO** (Azar et al. 2023) replaces the logarithm by a square. Its loss of one labelled pair is $\bigl(\delta - \frac{1}{2\tau}\bigr)^2$: a label pulls the gap *to* a number, not to infinity. With probability $1 - p$ the label is the other way round and pulls towards $-\frac{1}{2\tau}$. IPO's τ plays the part of β, and the course passes it under that name. Two habits to watch: the formula in some notes is $(\log\frac{\pi(y_w)}{\pi(y_l)} - \tau)^2$, which has lost the reference and has τ upside down; and TRL's IPO averages log-probs over tokens where the paper sums. Here we sum.
+# **IPO** (Azar et al. 2023) replaces the logarithm by a square. Its loss of one labelled pair is $\bigl(\delta - \frac{1}{2\tau}\bigr)^2$: a label pulls the gap *to* a number, not to infinity. With probability $1 - p$ the label is the other way round and pulls towards $-\frac{1}{2\tau}$. IPO's τ plays the part of β, and the course passes it under that name. Two habits to watch: the formula in some notes is $(\log\frac{\pi(y_w)}{\pi(y_l)} - \tau)^2$, which has lost the reference and has τ upside down; and IPO in TRL (Hugging Face's library for such training) averages log-probs over tokens where the paper sums. Here we sum.
 #
 # **Write the best gap of both losses.** DPO's is infinite at $p = 1$ and minus infinite at $p = 0$; return that. A loss with another name gets a `ValueError`. β needs no check (the finished version has one).
 
@@ -247,7 +248,7 @@ show(
     plot_finite(world, finite),
     "Where training ends on finite data; one mark a run. Soft labels (circles) close in on DPO's "
     "frontier or on IPO's own optimum as pairs grow. DPO with hard labels (green crosses) ends far "
-    "to the right and below, at every β.",
+    "to the right and below, at every β; hard-label DPO: where L-BFGS stopped.",
     alt="Panels for 500, 2,000 and 20,000 pairs with the frontier; hard-label DPO crosses sit at "
     "large KL and low reward, the other marks near the curve.",
 )
@@ -256,8 +257,8 @@ show(
 # The table gives the mean KL over seeds.
 #
 # * **DPO, soft labels**: β decides, and with more pairs the KL comes to the closed form's. With few pairs the points lie below the line, because most completions have never been seen.
-# * **DPO, hard labels**: β hardly matters. All of them end more than eleven nats away, and they differ by less than the seeds do. The figure has the reward: *less* than the frontier gives for a fraction of that distance. More pairs do not help; the next cell shows why.
-# * **IPO** ends at a finite distance that τ decides, with either kind of label. It is not free of overfitting (with hard labels and few pairs its KL is several times what infinite data give), but the excess shrinks as pairs grow. Its points lie near DPO's frontier and not on it: IPO maximises how often it beats the reference, which is another objective than the reward.
+# * **DPO, hard labels**: there is no minimum; the marks are where L-BFGS stopped. In the mean over seeds that is more than eleven nats away, and the β differ by less than the seeds do. Which of the unbeaten words it ends on, and so the exact KL, depends on the optimiser: Adam and plain gradient descent share the mass among several and end nearer. What does not depend on it: all mass goes to words that never lost. The column "infinite" is the optimum on *all* pairs with labels that disagree as Bradley-Terry says; to come near it with hard labels, 1,296 words would need far more than 20,000 pairs.
+# * **IPO** ends at a finite distance that τ decides, with either kind of label. It is not free of overfitting (with hard labels and few pairs its KL is several times what infinite data give), but the excess shrinks as pairs grow. Its *optimum* lies just below DPO's frontier: IPO maximises how often it beats the reference, which is another objective than the reward.
 #
 # Why does the policy give everything to a few words? Count the words that won at least once and never lost.
 
@@ -278,7 +279,7 @@ for drawn in [world.sample_pairs(size) for size in sizes]:
 pd.DataFrame(rows).set_index("pairs").map("{:.4g}".format)
 
 # %% [markdown]
-# A word that never lost can always lower the loss by growing, at any β, and so training hands it everything. Mostly these are words so rare that they were drawn a few times and happened to win. More pairs hardly change their number; they only make them rarer, as the second column shows. One is enough.
+# A word that never lost can always lower the loss by growing, at any β, and so training hands it everything. Mostly these are words so rare that they were drawn a few times and happened to win. More pairs hardly change their number; they only make them rarer, as the second column shows. One is enough for L-BFGS.
 #
 # So claim B needs its condition: β bounds the drift when labels are as uncertain as they should be, or when something else ends the run. The next plot shows the drift as it happens.
 
@@ -307,23 +308,30 @@ show(
 drift.groupby(["step", "name"])["kl"].agg(["mean", "std"]).unstack()["mean"].round(2)[list(cases)]
 
 # %% [markdown]
-# With hard labels a larger β buys time, not a bound: at any given step it is closer, and it still goes on. That is worth having, because real runs are short; but then it is the *end of training* that limits the distance: learning rate, steps and β together. The place at which all three would arrive is the one in the table above.
+# With hard labels a larger β buys time, not a bound: at any given step it is closer, and it still goes on. That is worth having, because real runs are short; but then it is the *end of training* that limits the distance: learning rate, steps and β together. None of the three curves has a minimum to arrive at. Adam spreads the mass over several unbeaten words where L-BFGS chose one, so the KL in the table of 500, 2,000 and 20,000 pairs is not where these curves end.
 #
 # One caution before you carry this to language models. Here each of the 1,296 completions has a parameter of its own, so nothing is learned about a word that was not drawn. A language model shares its weights: two similar completions with contradicting labels pull on the same parameters, which acts like a soft label. How far that goes is an empirical question, and the rest of the lesson measures it.
 #
-# **Explore** first, in a world of 64 completions. Find (1) a setting in which training ends within a hair of the frontier, (2) one in which the policy puts nearly everything on one word although β is large, (3) what happens to that one when only the loss changes, when only the labels change, and when only the number of pairs changes.
+# **Explore** first, in a world of 64 completions. Find (1) a setting in which training ends within a hair of the frontier, (2) one in which the policy puts nearly everything on one word although β is large, with this optimiser, (3) what happens to that one when only the loss changes, when only the labels change, and when only the number of pairs changes.
 
 # %%
 frontier_explorer()
 
 # %% [markdown]
+# <details><summary>What you may have found</summary>
+#
+# (1) DPO, soft labels, 500 pairs or more; or infinitely many pairs. (2) DPO, hard labels, 500 pairs, β = 3: 96 % on one word, 4.9 nats away, where the frontier's β = 3 lies at 0.07. (3) From there: IPO ends at 0.003 nats, soft labels at 0.07, and so do 5,000 hard pairs. Sixty-four words are few enough that every one of them has then lost at least once.
+#
+# </details>
+
+# %% [markdown]
 # ## 4 · The sweep
 #
-# Now a language model. On a CPU that is the tiny policy of lesson 05 in its review world, and the numbers in the text are its. Five β, three seeds each, 64 steps of Adam with 16 pairs a step; after each run 128 completions for held-out prompts are drawn and scored, and the held-out pairs are scored as well.
+# Now a language model. On a CPU that is the tiny policy of lesson 05 in its review world, and the numbers in the text are its. Five β, three seeds each, 64 steps of Adam with 16 pairs a step; a seed fixes the order of the pairs *and* the random numbers of the samples that are measured. After each run 128 completions for held-out prompts are drawn and scored, and the held-out pairs are scored as well.
 #
 # The **true reward** is a sum of word values and has no upper bound, so in this world writing more can pay.
 #
-# **Predict.** Which of these rise with β, which fall: KL, true reward, length, variety, held-out accuracy?
+# **Predict.** Which of these rise with β, which fall: KL, true reward, length, variety (*distinct-2*: the share of different ones among all pairs of neighbouring words), held-out accuracy?
 
 # %%
 betas = by_preset([0.03, 0.1, 0.3, 1.0, 3.0], [0.1, 3.0])
@@ -341,7 +349,7 @@ runs.drop(columns=["steps", "batch_size", "lr", "grad_norm", "text"]).head(6).ro
 # * `by` itself and `"runs"`, the number of runs;
 # * for each other name except `over` (the seed): the mean under that name, and under `"name ±"` the sample standard deviation, $\sqrt{\sum_i (x_i - \bar x)^2 / (n - 1)}$, or `math.nan` where there is one run only.
 #
-# The runs of one setting need not stand next to each other. A run that diverged has NaN among its numbers: then mean and deviation of that name must come out NaN, not be computed from the others. (`statistics.stdev` fails on NaN, and pandas skips it unless told not to; the formula does what you need.)
+# The runs of one setting need not stand next to each other. A run that diverged has NaN among its numbers: then mean and deviation of that name must come out NaN, not be computed from the others. (`statistics.stdev` fails on NaN, and pandas skips it unless told not to; the formula does what you need.) Arguments need no check.
 
 # %% exercise="summarise_runs" points=3 minutes=12 difficulty=2 importance=3
 ...
@@ -378,6 +386,11 @@ print("mean KL falls from each β to the next:", falling)
 before = measure_policy(lab, lab.reference, beta=1.0, samples=by_preset(128, 16), seed=0)
 columns = table.round(3).T.astype(object)
 columns["reference"] = [round(before[name], 3) if name in before else "" for name in columns.index]
+untrained = [lab.measure(lab.reference, 128, seed=seed).reward.mean for seed in range(by_preset(8, 2))]
+print(
+    "reward of the untrained reference, measured again and again on 128 samples:",
+    f"standard deviation {pd.Series(untrained).std():.2f}",
+)
 columns
 
 # %%
@@ -389,10 +402,12 @@ show(
 )
 
 # %% [markdown]
+# Part of every spread is sampling alone: the reward of the *untrained* reference, measured eight times on 128 samples, spreads by 0.09. At β = 1 and 3 the spread over seeds is about that, too. (Section 5's *best of 1* is the reference as well, measured three times on 64 samples, and spreads by 0.26: a spread from three numbers is itself rough.)
+#
 # * **Distance** falls from each β to the next in the mean of the seeds. Look at the dots as well: at β = 0.03 the seeds lie far apart, and a single run of it could have ended below a run at β = 0.3.
 # * **Reward** does not follow. It is clearly lowest at β = 3. Among the four smaller ones the differences are about as large as the spread over seeds, so this table does not tell which of them is best; what the smallest buy with their extra distance is not reward.
 # * **The held-out pairs** show where the distance goes. At β = 3 both log-probs stay within a nat of where they began; at β = 0.03 the rejected one has lost more than nine nats and the chosen one more than four: the policy moves away from both (lesson 07 takes this up). **Accuracy** is lower at the two smallest β: further apart is not more often right.
-# * **Length**: from β = 0.3 up all runs write longer than the reference (more words, more reward); below, the seeds disagree. **Variety**: distinct-2, the share of word pairs that are different, is below the reference's everywhere and has no trend beyond its spread. (Longer texts repeat more, so read the two together.) Mode collapse needs longer runs at low β: lesson 07 makes one.
+# * **Length**: from β = 0.3 up all runs write longer than the reference (more words, more reward); below, the seeds disagree. **Variety**: distinct-2 is below the reference's everywhere and has no steady trend. (Longer texts repeat more, so read the two together.) Mode collapse needs longer runs at low β: lesson 07 makes one.
 #
 # The reference's accuracy is 0 because all its implicit rewards are: every pair ties.
 #
@@ -419,7 +434,7 @@ first.style.set_properties(**{"text-align": "left", "white-space": "normal"})
 #
 # A curve of reward against KL means little alone. Two baselines cost almost nothing:
 #
-# * **SFT on the chosen completions**: imitate the winners, ignore the losers, same steps and rate.
+# * **SFT** (supervised fine-tuning) **on the chosen completions**: imitate the winners, ignore the losers, same steps and rate.
 # * **Best of $n$**: train nothing; draw $n$ completions from the reference and keep the one with the highest reward.
 #
 # Best-of-$n$ is a policy too, so it has a place in the plot. Let $A(y)$ be the probability that a draw from the reference has a reward *at or below* that of $y$, and $B(y)$ that it lies *strictly below*. All $n$ draws are at or below with probability $A^n$, all strictly below with $B^n$, so the best of them has exactly $y$'s reward with probability $A^n - B^n$. Completions with the same reward share that in proportion to $\pi_\text{ref}$ (among equals the first draw is kept), and together they have $A - B$:
@@ -437,7 +452,7 @@ best_of_n_logps = check(best_of_n_logps)
 # %% [markdown] hints="best_of_n_logps"
 # <details><summary>Hint 1: A and B for all completions at once</summary>
 #
-# `rewards[None, :] <= rewards[:, None]` is an $N \times N$ table: row $y$ says which completions are at or below $y$. Turn it into floats and multiply it by the probabilities.
+# `rewards[None, :] <= rewards[:, None]` is an $N \times N$ table: row $y$ says which completions are at or below $y$. Turn it into numbers of the probabilities' dtype, `.to(probabilities)`, and multiply it by the probabilities with `@`.
 #
 # </details>
 # <details><summary>Hint 2: the sum over k</summary>
@@ -466,11 +481,15 @@ for n in (1, 2, 4, 16, 64, 1024):
     logps = best_of_n_logps(world.ref_logps, world.rewards, n)
     kl, bound = world.kl(logps), best_of_n_kl_bound(n)
     rows.append({"n": n, "KL": kl, "log n − (n − 1)/n": bound, "E[r]": world.expected_reward(logps)})
-    rows[-1]["frontier at that KL"] = reward_on_frontier(kl)
+    at_zero = kl < 1e-6
+    rows[-1]["frontier at that KL"] = ref_reward if at_zero else reward_on_frontier(kl)
+    likeliest = logps.argmax()
+    rows[-1]["its likeliest word: n π_ref"] = n * world.ref_logps[likeliest].exp().item()
+    rows[-1]["its probability"] = logps[likeliest].exp().item()
 pd.DataFrame(rows).set_index("n").round(3)
 
 # %% [markdown]
-# The formula is an **upper bound** (Beirami et al. 2024). It is exact where no completion has a noticeable probability of its own; here the best words do, and with many draws several of them are more and more often the same word. Up to 16 draws the difference does not show in three decimals; at 1,024 the true KL is a tenth of a nat below the formula. And best-of-$n$ lies just below the frontier: a strong baseline, without a step of training. What it costs is $n$ completions for every answer, and a judge when it is used.
+# The formula is an **upper bound** (Beirami et al. 2024). It is exact in the limit where no completion that can win is drawn twice: $n\,\pi_\text{ref}(y)$ far below 1. At $n$ = 1,024 that fails: one word, with $n\,\pi_\text{ref} \approx 1.8$, wins three times in four (last two columns). Up to 16 draws the difference does not show in three decimals; at 1,024 the true KL is a tenth of a nat below the formula. And best-of-$n$ lies just below the frontier: a strong baseline, without a step of training. What it costs is $n$ completions for every answer, and a judge when it is used.
 #
 # For the language model the KL of best-of-$n$ cannot be summed, so the plot shows the bound: the true points lie at that height, at the mark or to the left of it. Mind also who judges. Best-of-$n$ picks by the *true* reward here, which DPO has never seen.
 
@@ -493,8 +512,8 @@ rows |= {f"best of {n}": of_n[["kl", "reward"]].agg(["mean", "std"]).stack() for
 pd.DataFrame(rows).T.round(3)
 
 # %% [markdown]
-# * **Best-of-$n$ lies above DPO's curve, or level with it**, even though its marks are at the upper bound. It has the true reward as its judge, so take it as a line that training on noisy pairs could hope for.
-# * **SFT on the chosen** moves a tenth of a nat and takes its share of reward for it. It cannot go much further: the chosen completion of a pair is the better of two by the reference, as a noisy judge saw it, so what SFT imitates is about best-of-2, and there its mark lies. What DPO adds is the contrast with the rejected ones, which knows no such end.
+# * **Best-of-$n$ lies above DPO's curve at every KL both reach**, even though its marks are at the upper bound. It has the true reward as its judge, so take it as a line that training on noisy pairs could hope for.
+# * **SFT on the chosen** moves a tenth of a nat and takes its share of reward for it. On unlimited pairs it ends at best-of-2 as a noisy judge picks it, so at or below the mark $n = 2$; here it lies between the reference and that. (Many epochs on few pairs take it further away, by memorising.) What DPO adds is the contrast with the rejected ones, which knows no such end.
 # * **Down the curve of DPO**, the first nat buys most of the reward, as in the exact world; after that the curve turns flat, and its error bars are wide. Here β = 0.3 and β = 1 are good choices, and nothing speaks for going lower. That is a statement about this policy, these pairs and these 64 steps.
 #
 # ## 6 · The paradox, settled
@@ -557,8 +576,8 @@ regimes = {"12 steps of SGD": sgd_short, "12 steps of Adam": adam_short, "64 ste
 show(
     plot_beta_regimes(regimes),
     "KL against β on the language model, in three ways of training; dots are seeds, lines their "
-    "means. Each panel has its own scale. The same loss, the same data: left β pushes away, right it "
-    "holds back.",
+    "means. Each panel has its own scale, the left one logarithmic above 0.01. The same loss, the "
+    "same data: left β pushes away, right it holds back.",
     alt="Three panels: KL rises with beta after 12 steps of SGD, differs little after 12 steps of Adam, "
     "falls after 64 steps of Adam.",
 )
@@ -578,20 +597,34 @@ table = pd.DataFrame(
     {name: table.groupby("beta")["kl"].agg(["mean", "std"]).stack() for name, table in regimes.items()}
 )
 print(table.unstack().round(3).to_string())
+verdict["KL at highest β / at lowest"] = [f"{of.iloc[-1] / of.iloc[0]:.2g}" for of in means.values()]
 verdict
 
 # %% [markdown]
-# * **12 steps of SGD**: the KL rises with every β. Whoever stops here and looks will write claim A. Twelve steps are more than one, so it does not follow $\beta^2$: at large β the gradient has changed before the run is over, and at small β the KL is as small as its own sampling error.
-# * **12 steps of Adam**: between β = 0.03 and 0.3, a factor of ten, the means lie within the spread over seeds. At β = 3 the pairs are already being satisfied, and the policy has slowed down.
+# The word hangs on single steps from one β to the next, some of them smaller than the spread; the ratio does not. For a factor of 100 in β: SGD about 700 times further, 12 steps of Adam hardly different, 64 steps five times nearer.
+#
+# * **12 steps of SGD**: the KL rises with every β. Whoever stops here and looks will write claim A. Twelve steps are more than one, so it does not follow $\beta^2$: at large β the gradient has changed before the run is over, and at small β the KL is as small as its own sampling error (so take the 700 for an order of magnitude).
+# * **12 steps of Adam**: between β = 0.03 and 0.3, a factor of ten, the means lie within the spread over seeds. At β = 3 the pairs are already being satisfied, and the policy has slowed down. "Falls" is no wrong prediction either: the mean at the highest β is below that at the lowest.
 # * **64 steps of Adam**: the KL falls with β. So it does in the exact world, where "to the end" can be taken literally.
 #
-# So both claims have been seen by honest people. A describes how hard the loss *pulls at first*; B describes *where it wants to go*, and that is what β is for. The notes' explanation, "low temperature makes decisions deterministic", is true of $e^{r/\beta}$ with β as the temperature, and it says B.
+# And the proof of $-\beta/2$ on the language model: the norm of the first gradient, as section 4's runs logged it before clipping, over β.
+
+# %%
+gradient = runs.groupby("beta")["grad_norm"].mean().to_frame("first gradient norm")
+gradient["… over β"] = gradient["first gradient norm"] / gradient.index
+gradient["clipped"] = gradient["first gradient norm"] > lab.config.max_grad_norm
+gradient.round(3)
+
+# %% [markdown]
+# The same number for every β, as the formula says. From β = 0.3 on the first gradient is longer than the limit of section 4's runs and is cut to it; their Adam would have taken β out in any case.
+#
+# So both claims have been seen by honest people. A describes how hard the loss *pulls at first*; B describes *where it wants to go*, and that is what β is for. The explanation that often comes with claim A, "low temperature makes decisions deterministic", is true of $e^{r/\beta}$ with β as the temperature, and it says B.
 #
 # The same goes for the advice that comes with A: "if learning is weak, raise β". Under SGD that raises the step, as a larger learning rate would. Under Adam it only asks for less.
 #
 # ## 7 · A β that follows the KL
 #
-# Many PPO implementations do not fix β. They fix a distance that they can accept, measure the KL as they go, and let β follow (Ziegler et al. 2019, section 2.2):
+# PPO, the reinforcement learning that DPO replaces, maximises reward minus β times a measured KL. Many implementations of it do not fix β. They fix a distance that they can accept, measure the KL as they go, and let β follow (Ziegler et al. 2019, section 2.2):
 #
 # $$ e = \operatorname{clip}\Bigl(\frac{\text{KL} - \text{KL}_\text{target}}{\text{KL}_\text{target}},\, -0.2,\, 0.2\Bigr), \qquad \beta \leftarrow \beta\,(1 + K e) . $$
 #
@@ -650,9 +683,51 @@ ends = controlled.assign(
 ends.groupby("name", sort=False)[["KL", "highest", "β"]].agg(["mean", "std"]).round(3)
 
 # %% [markdown]
-# Neither setting holds the target. Left alone at β = 0.03 and a constant rate, the policy runs away. The controller that starts there first *lowers* β, since the policy is still too close, and raises it once the target is passed; the KL grows on, to a smaller end than without it, by about as much as the spread of the uncontrolled runs. From β = 3 the controller comes down until the policy moves, and is passed as well, later and by less.
+# Neither setting holds the target. Left alone at β = 0.03 and a constant rate, the policy runs away: 13.3 nats after these 48 steps, against 3.1 after section 4's 64 steps with a schedule. The controller that starts there first *lowers* β, since the policy is still too close, and raises it once the target is passed; the KL grows on, to a smaller end than without it, by about as much as the spread of the uncontrolled runs. From β = 3 the controller comes down until the policy moves, and is passed as well. They end at β = 0.06 and β = 1.05, so the controller does not even find one β.
 #
-# In PPO the penalty is part of what is maximised: a policy beyond the target is pulled back. In DPO, β changes the weight $\beta\,\sigma(-\beta\delta)$ of each pair, and that weight is never negative. A larger β lets pairs with a positive gap fall silent; only pairs with a *negative* gap still pull, and not towards the reference. So this controller is a brake at best, and a late one. Use it to find a β, then train afresh with that β fixed, or stop the run at the target.
+# In PPO the penalty pulls whatever the data say. In DPO the pull comes from the labels: a pair's mean slope is $\beta\,(\sigma(\beta\delta) - p)$, so where labels disagree a larger β turns it around and pulls the gap back to $\operatorname{logit}(p)/\beta$. A pair that is labelled once has no such turn: the slope $-\beta\,\sigma(-\beta\delta)$ is never positive. While the margin βδ is under 0.88, doubling β even strengthens the push (under Adam the step size hides it). So on such data this controller is a brake at best, and a late one.
+#
+# The world of 27 words shows both. Start at the optimum of β = 0.3, go on training with β = 3, and let only the labels differ: as Bradley-Terry says, so that each pair has both; always for the better word; or drawn once for each pair, in six different draws.
+
+# %%
+either = torch.rand(6, 27, 27, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+first_wins = (either < small.win_probabilities).triu(1)
+won_once = first_wins | (~first_wins).triu(1).mT
+always = small.rewards[:, None] > small.rewards[None, :]
+drawn_together = small.pair_weights + small.pair_weights.T  # in either order
+
+
+def kl_with_higher_beta(weights, beta=3.0):
+    """KL by step, from the optimum of β = 0.3 on; weights[i, j] is how often i is chosen over j."""
+    logits = small.optimal_logps(0.3).clone().requires_grad_()
+    optimizer = torch.optim.Adam([logits], lr=0.03)
+    kls = {}
+    for step in range(by_preset(1001, 101)):
+        if step in (0, 30, 100, 300, 1000):
+            kls[step] = small.kl(logits.detach().log_softmax(dim=-1))
+        log_ratios = logits.log_softmax(dim=-1) - small.ref_logps
+        margins = beta * (log_ratios[:, None] - log_ratios[None, :])
+        optimizer.zero_grad()
+        (-(weights * logsigmoid(margins)).sum()).backward()
+        optimizer.step()
+    return kls
+
+
+labels = {"both labels": small.pair_weights, "the better word": drawn_together * always}
+labels |= {f"drawn once, {i}": drawn_together * won for i, won in enumerate(won_once)}
+moves = pd.DataFrame({name: kl_with_higher_beta(weights) for name, weights in labels.items()})
+table = moves.rename_axis("step").T.rename(columns="KL, step {}".format)
+won, lost = (
+    {(str(pair["prompt"]), str(pair[side])) for pair in lab.pairs} for side in ("chosen", "rejected")
+)
+print(f"language model: {len(won):,} different chosen completions, {len(won - lost):,} of them never beaten")
+table["words never beaten"] = [int((weights.sum(dim=0) == 0).sum()) for weights in labels.values()]
+table.round(3)
+
+# %% [markdown]
+# Where both labels occur, β = 3 turns the policy around, from 4.1 nats to where its own optimum lies. Where the better word always wins, it dips on its way and is further away in the end. And labels drawn once? *Here* they come back as well, less far: each word meets 26 others, and when the draws contradict each other round a circle (a over b, b over c, c over a), no word can win everything, which acts like disagreement. What counts is whether some word, or group of words, was never beaten by the rest (last column). The pairs of the language model are of the other kind: four in five of its chosen completions were never beaten (printed above the table), and nothing contradicts those but what the model shares between texts.
+#
+# "Start low and raise β" is the wrong order for the same reason: the low-β steps are not undone on once-labelled pairs that nothing contradicts. And low β is no exploration: the pairs are fixed. If you need a given distance, stop the run there.
 #
 # ## 8 · What others use
 #
@@ -660,7 +735,7 @@ ends.groupby("name", sort=False)[["KL", "highest", "β"]].agg(["mean", "std"]).r
 
 # %%
 recipes = [
-    ("DPO paper, dialogue and sentiment", 0.1, "Rafailov et al. 2023, appendix B"),
+    ("DPO paper, default (dialogue)", 0.1, "Rafailov et al. 2023, appendix B"),
     ("DPO paper, TL;DR summaries", 0.5, "Rafailov et al. 2023, appendix B"),
     ("zephyr-7b-beta", 0.01, "alignment-handbook, recipes/zephyr-7b-beta/dpo/config_full.yaml"),
     ("zephyr-7b-gemma", 0.05, "alignment-handbook, recipes/zephyr-7b-gemma/dpo/config_full.yaml"),
@@ -679,7 +754,7 @@ pd.DataFrame(recipes, columns=["run", "β", "source"]).sort_values("β").style.f
 # * A pair wants the gap $\operatorname{logit}(p)/\beta$. For a label that never changes that is infinite at every β: on hard labels β delays the drift and does not bound it. IPO's gap, $(2p - 1)/(2\tau)$, is finite.
 # * A setting is summarised by a mean *and* a spread over seeds. Runs that diverged count.
 # * Compare at equal KL, and against best-of-$n$ and SFT. $\log n - \frac{n-1}{n}$ is an upper bound of best-of-$n$'s KL.
-# * In DPO a controller for β brakes at best; it cannot pull the policy back as PPO's KL penalty does, and here it did not hold its target.
+# * On once-labelled pairs a controller for β brakes at best, because no label pulls the other way; here it did not hold its target.
 #
 # ## Two interview questions
 #
@@ -690,7 +765,7 @@ pd.DataFrame(recipes, columns=["run", "β", "source"]).sort_values("β").style.f
 # </details>
 # <details><summary><b>2. Your run has drifted too far from the reference. Which way do you turn β, and what else could you turn?</b></summary>
 #
-# Up. A larger β needs a smaller gap for the same loss, so the gradient fades sooner. But on once-labelled pairs the loss wants an infinite gap at every β; so look at the number of steps and the learning rate as well, stop earlier, smooth the labels (a finite target gap, logit(1 − ε)/β), or take a loss with a finite target such as IPO. And check that the run is long enough for β to act at all: under Adam the first steps are the same size at every β. Judge by the KL on the policy's own samples and by reward at equal KL, over several seeds.
+# Up, for a *new* run: a larger β needs a smaller gap for the same loss, so the gradient fades sooner. Raising it in mid-run does not bring once-labelled pairs back: no label pulls the other way. And on such pairs the loss wants an infinite gap at every β; so look at the number of steps and the learning rate as well, stop earlier, smooth the labels (train as if a share ε of them were wrong, which makes the target gap finite: logit(1 − ε)/β), or take a loss with a finite target such as IPO. And check that the run is long enough for β to act at all: under Adam the first steps are the same size at every β. Judge by the KL on the policy's own samples and by reward at equal KL, over several seeds.
 #
 # </details>
 #

@@ -16,6 +16,7 @@ from dpo_lab.plots.style import (
     CHOSEN,
     GUIDE_LINE,
     POLICY,
+    POLICY_LINE,
     REFERENCE,
     REJECTED,
     SEQUENCE,
@@ -24,6 +25,7 @@ from dpo_lab.plots.style import (
 )
 from dpo_lab.worlds.exact import ExactWorld
 
+FAR_BETAS = tuple(0.1 * 10 ** (-step / 30) for step in range(31))
 REWARD = "expected reward E[r]"
 BETA = "β"
 # loss and kind of label → how its points look
@@ -67,6 +69,7 @@ def plot_finite(world: ExactWorld, runs: pd.DataFrame) -> Figure:
     figure, panels = subplots(columns=len(sizes), width=3.9, height=3.9, sharey=True, squeeze=False)
     for axes, size in zip(panels[0], sizes, strict=True):
         draw_curve(axes, world)
+        draw_far_end(axes, world)
         for (loss, soft), look in MARKS.items():
             chosen = runs[(runs["pairs"] == size) & (runs["loss"] == loss) & (runs["soft"] == soft)]
             axes.scatter(chosen["kl"], chosen["reward"], s=42, alpha=0.75, linewidths=0, **look)
@@ -76,6 +79,12 @@ def plot_finite(world: ExactWorld, runs: pd.DataFrame) -> Figure:
     handles, names = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3)
     return figure
+
+
+def draw_far_end(axes: Axes, world: ExactWorld) -> None:
+    """The frontier from where `draw_curve` stops, β = 0.1, down to 0.01: as far as hard labels drive a policy."""
+    rows = world.frontier(FAR_BETAS)
+    axes.plot([row["kl"] for row in rows], [row["reward"] for row in rows], **POLICY_LINE)
 
 
 def plot_runaway(runs: pd.DataFrame) -> Figure:
@@ -104,11 +113,20 @@ def draw_seeds(axes: Axes, runs: pd.DataFrame, name: str, color: str = POLICY, l
 
 
 def plot_beta_regimes(regimes: Mapping[str, pd.DataFrame]) -> Figure:
-    """KL against β, a panel a way of training; each table has beta, seed, kl."""
+    """KL against β, a panel a way of training; each table has beta, seed, kl.
+
+    A panel whose means span more than a factor of 50 has a logarithmic scale, with a linear piece around 0, where
+    an estimate may be negative.
+    """
     figure, panels = subplots(columns=len(regimes), width=3.9, height=3.6)
     for axes, (title, runs) in zip(panels, regimes.items(), strict=True):
         draw_seeds(axes, runs, "kl")
-        axes.set_ylim(bottom=0)
+        means = runs.groupby("beta")["kl"].mean()
+        if means.max() > 50 * abs(means.min()):
+            axes.set_yscale("symlog", linthresh=0.01)
+            axes.set_ylim(-0.005, 5)
+        else:
+            axes.set_ylim(bottom=0)
         label(axes, BETA, "", title)
     panels[0].set_ylabel(KL)
     return figure
@@ -154,7 +172,8 @@ def plot_reward_against_kl(
     draw_cloud(axes, sft.assign(all=0), "all", "", look, "SFT on chosen")
     axes.plot([0], [reference_reward], "s", color=REFERENCE, markersize=8, label="reference")
     axes.axhline(reference_reward, **GUIDE_LINE)
-    axes.legend(loc="lower right")
+    axes.set_ylim(top=3.2)
+    axes.legend(loc="upper right")
     label(axes, KL, "true reward", "What each nat buys")
     return figure
 
@@ -180,8 +199,10 @@ def draw_cloud(
         axes.annotate(
             text.format(value),
             (row["kl"], row["reward"]),
-            xytext=(6, -11),
+            # best of n is the upper curve, so its names go above it, and the others below
+            xytext=(-8, 4) if by == "n" else (4, -13),
             textcoords="offset points",
+            ha="right" if by == "n" else "left",
             fontsize=9,
         )
 

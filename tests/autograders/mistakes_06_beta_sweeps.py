@@ -63,6 +63,12 @@ def overflowing(ref_logps, rewards, beta):
     return kl_and_reward((weights / weights.sum()).log(), ref_logps, rewards)
 
 
+def log_of_a_ratio(ref_logps, rewards, beta):
+    probabilities, reference = tilted(ref_logps, rewards, beta).exp(), ref_logps.exp()
+    kl = (probabilities * (probabilities / reference).log()).sum().item()
+    return kl, (probabilities * rewards).sum().item()
+
+
 def entropy_for_kl(ref_logps, rewards, beta):
     logps = tilted(ref_logps, rewards, beta)
     return (logps.exp() * logps).sum().item(), (logps.exp() * rewards).sum().item()
@@ -111,6 +117,15 @@ def target_of_a_hard_label(win_probabilities, beta, loss="sigmoid"):
 
 def flipped_label_forgotten(win_probabilities, beta, loss="sigmoid"):
     return gap(win_probabilities, beta, loss, ipo=win_probabilities / (2 * beta))
+
+
+def tau_upside_down(win_probabilities, beta, loss="sigmoid"):
+    return gap(win_probabilities, beta, loss, ipo=(2 * win_probabilities - 1) * beta)
+
+
+def parentheses_missing(win_probabilities, beta, loss="sigmoid"):
+    dpo = win_probabilities.log() - (1 - win_probabilities).log() / beta
+    return gap(win_probabilities, beta, loss, dpo=dpo)
 
 
 def one_formula_for_both(win_probabilities, beta, loss="sigmoid"):
@@ -181,6 +196,18 @@ def ties_to_the_first_in_the_list(ref_logps, rewards, n):
 def fraction_of_zeros(ref_logps, rewards, n):
     _, lower, up_to = masses(ref_logps, rewards)
     return ref_logps + ((up_to**n - lower**n) / (up_to - lower)).log()
+
+
+def exponent_too_high(ref_logps, rewards, n):
+    _, lower, up_to = masses(ref_logps, rewards)
+    powers = torch.arange(n)
+    return ref_logps + (up_to[:, None] ** (n - powers) * lower[:, None] ** powers).sum(dim=-1).log()
+
+
+def last_term_left_out(ref_logps, rewards, n):
+    _, lower, up_to = masses(ref_logps, rewards)
+    powers = torch.arange(n - 1)
+    return ref_logps + (up_to[:, None] ** (n - 1 - powers) * lower[:, None] ** powers).sum(dim=-1).log()
 
 
 def one_draw_too_many(ref_logps, rewards, n):
@@ -298,6 +325,12 @@ def nan_left_out(runs, by, over="seed"):
     )
 
 
+def spread_by_statistics(runs, by, over="seed"):
+    return group_runs(
+        runs, by, over, lambda values: statistics.stdev(values) if len(values) > 1 else math.nan
+    )
+
+
 def neighbours_grouped(runs, by, over="seed"):
     summary, start = [], 0
     for end in range(1, len(runs) + 1):
@@ -351,6 +384,11 @@ MISTAKES = {
             entropy_for_kl,
         ),
         Mistake(
+            "log of a ratio of probabilities",
+            "At small β a completion's probability is 0 in floating point, and 0 · log 0 is NaN. Subtract log-probs.",
+            log_of_a_ratio,
+        ),
+        Mistake(
             "exponential overflows",
             "At small β, exp(r/β) is infinite and its share NaN. Stay in log space: `optimal_policy`, or logsumexp.",
             overflowing,
@@ -393,6 +431,16 @@ MISTAKES = {
             "flipped label forgotten",
             "With probability 1 − p the other completion wins and asks for −1/(2τ): p − (1 − p) = 2p − 1.",
             flipped_label_forgotten,
+        ),
+        Mistake(
+            "tau upside down",
+            "A label pulls the gap to 1/(2τ), not to τ: a larger τ asks for a smaller gap, as a larger β does.",
+            tau_upside_down,
+        ),
+        Mistake(
+            "parentheses missing",
+            "β divides both logarithms: (log p − log(1 − p))/β.",
+            parentheses_missing,
         ),
         Mistake(
             "DPO's formula for IPO",
@@ -440,8 +488,18 @@ MISTAKES = {
         Mistake("reference tilted by n", "Best-of-n is no exponential tilt: it compares ranks.", tilted_by_n),
         Mistake("probabilities returned", "Return log-probabilities.", probabilities_returned),
         Mistake(
+            "exponent too high",
+            "The kept draw is counted by π_ref; only n − 1 others remain, so the exponents of A and B add up to n − 1.",
+            exponent_too_high,
+        ),
+        Mistake(
+            "last term left out",
+            "k runs from 0 to n − 1, both included: n terms, and with n = 1 the sum is 1.",
+            last_term_left_out,
+        ),
+        Mistake(
             "one draw too many",
-            "The exponents of A and B add up to n − 1: k runs from 0 to n − 1.",
+            "That is the best of n + 1: both the terms and the exponents count one draw more than there are.",
             one_draw_too_many,
         ),
         Mistake(
@@ -515,6 +573,11 @@ MISTAKES = {
             "no spread taken for zero",
             "One run has no spread: NaN. A 0 would claim that seeds do not matter.",
             zero_for_a_single_run,
+        ),
+        Mistake(
+            "statistics.stdev on NaN",
+            "`statistics.stdev` raises where a run measured NaN. Write the formula out: NaN then goes through it.",
+            spread_by_statistics,
         ),
         Mistake(
             "NaN left out",
