@@ -122,7 +122,7 @@ def read_dashboard(run: str) -> tuple[str, str]:
 
     Returns:
         A state ("healthy", "stuck", "too fast", "overfitting", "displacement", "no signal") and an action ("go on",
-        "fix the set-up", "lower the rate", "go back to the best weights", "change the pairs or the loss",
+        "fix the set-up", "lower the rate", "go back to the best weights", "change the loss",
         "read the pairs", "lower beta", "train longer").
     """
     readings = {
@@ -131,7 +131,7 @@ def read_dashboard(run: str) -> tuple[str, str]:
         "3": ("no signal", "read the pairs"),
         "4": ("too fast", "lower the rate"),
         "5": ("stuck", "fix the set-up"),
-        "6": ("displacement", "change the pairs or the loss"),
+        "6": ("displacement", "change the loss"),
     }
     return readings[run]
 

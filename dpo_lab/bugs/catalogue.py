@@ -53,7 +53,8 @@ ALL = (
     Bug(
         "reference_trainable",
         "requires_grad_(False) is missing, and the optimiser got the parameters of both models.",
-        "Nothing that a healthy run could not have. Compare the reference's weights before and after.",
+        "Nothing, taken alone; beside a sound run on the same pairs the rewards differ. Compare the reference's "
+        "weights before and after.",
         "frozen_reference(policy), and an optimiser over the policy's parameters alone.",
         "05_training",
         objectives.ReferenceTrainable,
@@ -77,8 +78,9 @@ ALL = (
     ),
     Bug(
         "dropout_on",
-        "The reference pass is done by the policy in training mode, with dropout on.",
-        "At step 1 the rewards are not 0 but some hundredths or tenths, and the loss is not 0.6931.",
+        "The model is never put in eval(): the reference pass and the training steps both run with dropout.",
+        "At step 1 the rewards are not 0 but some hundredths or tenths, mostly the loss is not 0.6931, and the "
+        "log-probs are a nat or two below the reference's.",
         "Call eval() before the reference pass, and train with dropout 0.",
         "05_training",
         objectives.DropoutOn,
@@ -143,7 +145,7 @@ ALL = (
     ),
     Bug(
         "bf16_sum",
-        "The token log-probs are cast to bfloat16 and summed there.",
+        "The token log-probs are rounded to bfloat16, and so is their sum.",
         "The log-probs are multiples of a power of two; the curves look healthy.",
         "Upcast logits to float32 before log_softmax, and sum in float32.",
         "03_log_probs",

@@ -175,7 +175,8 @@ CATALOGUE = {
         "05_training",
     ),
     "dropout_on": Entry(
-        "Log-probs are computed with dropout on one side: before anything was learned, the rewards are noise around 0.",
+        "Log-probs are computed with dropout, so two passes over one text differ: before anything was learned, the "
+        "rewards are noise around 0.",
         "Score the reference in eval mode, and train with the policy's dropout at 0.",
         "05_training",
     ),
@@ -191,8 +192,10 @@ CATALOGUE = {
     ),
     # curves: nothing moves
     "beta_zero": Entry(
-        "β is 0: every reward is exactly 0, the loss is ln 2 whatever the policy does, and no gradient reaches it.",
-        "Set β > 0; recipes in use lie between 0.01 and 0.5.",
+        "β reaches the loss as 0. Or no gradient reaches the policy while both models score the very same batches: "
+        "then too every reward is exactly 0.",
+        "Print β where the loss uses it; recipes in use lie between 0.01 and 0.5. If it is right, look for the "
+        "gradient.",
         "04_dpo_loss",
     ),
     "no_gradient": Entry(
@@ -207,20 +210,24 @@ CATALOGUE = {
     ),
     "learning_rate_too_low": Entry(
         "There is a gradient, but the steps are too small to be seen in the margins.",
-        "Raise the learning rate tenfold, or train longer.",
+        "Compare the largest logged rate with the one you asked for. Far below it: the warm-up is longer than the run. "
+        "Else raise the rate tenfold.",
         "05_training",
     ),
     "reference_moves": Entry(
-        "The rewards stay 0 while gradients flow: the reference is computed by the model that is being trained.",
-        "Make the reference a frozen copy before training, or compute its log-probs once.",
+        "The rewards stay 0 while gradients flow: the reference is computed by the model that is being trained. Or the "
+        "steps round to nothing, as small rates do in bf16 weights.",
+        "Look whether a weight of the policy changed. If so, make the reference a frozen copy before training; if not, "
+        "keep the weights in float32.",
         "05_training",
     ),
     # curves: the wrong way
     "pair_swapped": Entry(
-        "Chosen and rejected are exchanged in the loss: it rewards the policy for preferring the rejected completion.",
-        "The margin is chosen minus rejected, in the policy and in the reference; check the order of the arguments and "
-        "the columns of the data.",
-        "04_dpo_loss",
+        "Chosen and rejected are exchanged: in the loss (margins negative), in one model's scores (rewards not 0 at "
+        "step 1), or already in the data or the collator (margins positive, for the wrong text).",
+        "Negative margins: check the order of the loss's arguments. Positive ones: read a pair, then the collator's "
+        "first rows. A margin is chosen minus rejected.",
+        "01_preference_data, 04_dpo_loss",
     ),
     "trained_backwards": Entry(
         "Scored afresh on these pairs, the policy has learned to prefer the rejected completions: chosen and rejected "

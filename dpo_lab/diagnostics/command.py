@@ -29,16 +29,19 @@ def show_findings(findings: Sequence[Finding], console: Console | None = None) -
 
 
 def panel(number: int, finding: Finding) -> Panel:
-    """One finding as a box: what was seen, why, what to do, what to read."""
+    """One finding as a box: what was seen, why, what to do, what to read. A note may be of a healthy run: no fix."""
     colour = COLOURS[finding.severity]
     where = "" if finding.step is None else f", step {finding.step}"
+    rows = {
+        "Seen": finding.evidence,
+        "Cause": finding.cause,
+        "Fix": finding.fix,
+        "Read": f"lesson {finding.lesson}",
+    }
+    if finding.severity == "note":
+        del rows["Fix"]
     lines = Table.grid(padding=(0, 2))
-    for label, text in (
-        ("Seen", finding.evidence),
-        ("Cause", finding.cause),
-        ("Fix", finding.fix),
-        ("Read", f"lesson {finding.lesson}"),
-    ):
+    for label, text in rows.items():
         lines.add_row(Text(label, style="bold"), Text(text))
     title = f"[bold {colour}]{number} · {finding.severity}: {finding.name}[/]{where}"
     return Panel(lines, title=title, title_align="left", border_style=colour)

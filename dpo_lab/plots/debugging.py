@@ -31,7 +31,19 @@ def plot_dashboards(runs: Mapping[str, History]) -> Figure:
         axes.set_title(title)
     for axes in grid[-1]:
         axes.set_xlabel("step")
+    legend_above(figure)
     return figure
+
+
+def legend_above(figure: Figure) -> None:
+    """One legend for all panels, above them, where it hides no curve."""
+    entries = {}
+    for axes in figure.axes:
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(name, handle)
+    figure.legend(
+        entries.values(), entries, loc="outside upper right", ncols=len(entries), fontsize=8.5, frameon=False
+    )
 
 
 def draw_dashboard(row: Sequence[Axes], history: History) -> None:
@@ -42,12 +54,10 @@ def draw_dashboard(row: Sequence[Axes], history: History) -> None:
     if "eval_loss" in history.names():
         steps = history.steps("eval_loss")
         loss.plot(steps, history["eval_loss"], "o-", color="black", markersize=3, label="held-out")
-        loss.legend(fontsize=8)
     for axes, name in ((rewards, "rewards"), (logps, "logps")):
         for side, color in (("chosen", CHOSEN), ("rejected", REJECTED)):
             axes.plot(history.steps(f"{name}/{side}"), history[f"{name}/{side}"], color=color, label=side)
     rewards.axhline(0, **GUIDE_LINE)
-    rewards.legend(fontsize=8)
     norms.plot(history.steps("grad_norm"), history["grad_norm"], color="black", linewidth=1.5)
     for axes in row:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -81,11 +91,11 @@ def plot_healthy(runs: Mapping[str, History]) -> Figure:
     loss.axhline(math.log(2), **GUIDE_LINE)
     for axes in (margins, chosen):
         axes.axhline(0, **GUIDE_LINE)
-    loss.legend(fontsize=8)
     label(loss, "step", "nats", "Loss")
     label(margins, "step", "nats", "Margin")
     label(chosen, "step", "nats", "Chosen reward")
     label(norms, "step", "norm before clipping", "Gradient norm")
+    legend_above(figure)
     return figure
 
 
@@ -102,7 +112,7 @@ def plot_positions(maps: Mapping[str, Tensor], tokens: Sequence[str], needed: Se
         [2 * int(hit) + int(hit != want) for hit, want in zip(row.tolist(), needed, strict=True)]
         for row in maps.values()
     ]
-    # dark: looked at, rightly; light: rightly left out; red: missing or wrongly looked at
+    # by code: rightly left out, missing, rightly looked at, wrongly looked at
     axes.imshow(
         table, cmap=ListedColormap(["#f2f2f2", "#F4C7AB", CHOSEN, REJECTED]), vmin=0, vmax=3, aspect="auto"
     )

@@ -158,7 +158,7 @@ def dashboard_by_match(run):
         "read the pairs",
         "lower the rate",
         "fix the set-up",
-        "change the pairs or the loss",
+        "change the loss",
     ]
     return states[int(run) - 1], actions[int(run) - 1]
 
@@ -172,7 +172,7 @@ def dashboard_by_ifs(run):
         return ("no signal", "read the pairs")
     if run == "4":
         return ("too fast", "lower the rate")
-    return ("stuck", "fix the set-up") if run == "5" else ("displacement", "change the pairs or the loss")
+    return ("stuck", "fix the set-up") if run == "5" else ("displacement", "change the loss")
 
 
 def dashboard_as_dict_of_states(run):
@@ -182,7 +182,7 @@ def dashboard_as_dict_of_states(run):
         "no signal": ("3", "read the pairs"),
         "too fast": ("4", "lower the rate"),
         "stuck": ("5", "fix the set-up"),
-        "displacement": ("6", "change the pairs or the loss"),
+        "displacement": ("6", "change the loss"),
     }
     return next((state, action) for state, (number, action) in by_state.items() if number == run)
 

@@ -13,14 +13,17 @@ LN_2 = math.log(2)
 # first_step_failures
 
 
-def failures(record, ref_chosen, ref_rejected, tolerance, *, target=LN_2, rewards=None, fails=None):
+def failures(
+    record, ref_chosen, ref_rejected, tolerance, *, target=LN_2, rewards=None, logps=None, fails=None
+):
     """The right answer with one part exchanged."""
     fails = fails or (lambda size: not abs(size) <= tolerance)
     chosen, rejected = record["rewards/chosen"], record["rewards/rejected"]
+    errors = [record["logps/chosen"] - ref_chosen, record["logps/rejected"] - ref_rejected]
     checks = {
         "loss": [record["loss"] - target],
         "rewards": [chosen, rejected] if rewards is None else rewards(chosen, rejected),
-        "logps": [record["logps/chosen"] - ref_chosen, record["logps/rejected"] - ref_rejected],
+        "logps": errors if logps is None else logps(*errors),
     }
     return [name for name, sizes in checks.items() if any(fails(size) for size in sizes)]
 
@@ -43,6 +46,14 @@ def margin_alone(record, ref_chosen_logps, ref_rejected_logps, tolerance=0.02):
 
 def chosen_alone(record, ref_chosen_logps, ref_rejected_logps, tolerance=0.02):
     return failures(record, ref_chosen_logps, ref_rejected_logps, tolerance, rewards=lambda c, r: [c])
+
+
+def rewards_summed(record, ref_chosen_logps, ref_rejected_logps, tolerance=0.02):
+    return failures(record, ref_chosen_logps, ref_rejected_logps, tolerance, rewards=lambda c, r: [c + r])
+
+
+def logps_summed(record, ref_chosen_logps, ref_rejected_logps, tolerance=0.02):
+    return failures(record, ref_chosen_logps, ref_rejected_logps, tolerance, logps=lambda c, r: [c + r])
 
 
 def one_half(record, ref_chosen_logps, ref_rejected_logps, tolerance=0.02):
@@ -112,6 +123,19 @@ def chosen_rewards_only(records, lr):
     return flat(records, lr, exact=lambda rewards: not any(rewards[::2]))
 
 
+def margin_for_rewards(records, lr):
+    margins = [{**r, "rewards/chosen": r["rewards/margins"], "rewards/rejected": 0.0} for r in records]
+    return flat(margins, lr)
+
+
+def mean_rate(records, lr):
+    return flat(records, lr, late=lambda rates: sum(rates) / len(rates) < lr / 10)
+
+
+def usual_rate(records, lr):
+    return flat(records, lr, late=lambda rates: max(rates) < 3e-5)
+
+
 # positions_scored
 
 
@@ -122,6 +146,23 @@ def gradient_of(score, logits):
 
 def summed_over_vocabulary(score, logits):
     return gradient_of(score, logits).sum(-1).abs() > 1e-3
+
+
+def sum_not_zero(score, logits):
+    return gradient_of(score, logits).sum(-1) != 0
+
+
+def positive_entries(score, logits):
+    return (gradient_of(score, logits) > 0).any(-1)
+
+
+def first_entry(score, logits):
+    return gradient_of(score, logits)[..., 0] != 0
+
+
+def in_place(score, logits):
+    logits.requires_grad_()
+    return (torch.autograd.grad(score(logits).sum(), logits)[0] != 0).any(-1)
 
 
 def positive_only(score, logits):
@@ -222,6 +263,27 @@ def nearly_equal(model, before):
     ]
 
 
+def close_by_default(model, before):
+    return [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad or not torch.allclose(parameter, before[name])
+    ]
+
+
+def sums_compared(model, before):
+    return [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad or parameter.sum().item() != before[name].sum().item()
+    ]
+
+
+def flags_first(model, before):
+    flagged = flags_alone(model, before)
+    return flagged + [name for name in values_alone(model, before) if name not in flagged]
+
+
 def all_entries(model, before):
     return [
         name
@@ -244,7 +306,7 @@ DRILLS = {
     "3": ("no signal", "read the pairs"),
     "4": ("too fast", "lower the rate"),
     "5": ("stuck", "fix the set-up"),
-    "6": ("displacement", "change the pairs or the loss"),
+    "6": ("displacement", "change the loss"),
 }
 
 # the hunt's answers, written so that a glance at this file does not spoil them
@@ -271,20 +333,32 @@ def says(key, answer):
 DRILL_SLIPS = [
     ("1", ("no signal", "read the pairs"), "Run 1: the loss of eight pairs is noisy. Look at the mean margin of the last third in the table: is it 0?"),
     ("1", ("too fast", "lower the rate"), "Run 1: a loss that jumps is noise of small batches. A rate that is too high throws the log-probs away: do they fall to several times their start?"),
-    ("1", ("displacement", "change the pairs or the loss"), "Run 1: its chosen reward of -0.09 is less than one nat at β = 0.1. In which run did the chosen completions lose more?"),
+    ("1", ("healthy", "train longer"), "Run 1: you name the state rightly. Training longer may help, but first comes what was planned: with a sound run there is nothing to mend."),
+    ("1", ("Healthy", "go on"), "Run 1: write the states as the table has them, in small letters."),
+    ("1", ("go on", "healthy"), "Run 1: the state comes first, the action second."),
+    ("1", ("displacement", "change the loss"), "Run 1: its chosen reward of -0.09 is less than one nat at β = 0.1. In which run did the chosen completions lose more?"),
     ("2", ("healthy", "go on"), "Run 2: the training loss is fine. There are black dots in the first panel: what do the held-out pairs say?"),
     ("2", ("overfitting", "train longer"), "Run 2: you name the state rightly. The held-out loss has turned: more of the same makes it worse."),
     ("2", ("overfitting", "go on"), "Run 2: you name the state rightly. The held-out loss has turned: going on makes it worse."),
+    ("2", ("overfitting", "lower the rate"), "Run 2: you name the state rightly. At a lower rate it turns later, but it turns. Which weights does the run have already?"),
+    ("2", ("overfit", "go back to the best weights"), "Run 2: you mean the right state; the table calls it 'overfitting'."),
+    ("2", ("displacement", "change the loss"), "Run 2: its chosen reward falls too. But a held-out loss that turns is the more urgent reading: what is learned there no longer holds for other pairs."),
+    ("3", ("too fast", "lower the rate"), "Run 3: its loss is a little above ln 2, and its log-probs stay near where they began. Which column stays near one half?"),
+    ("3", ("noise", "read the pairs"), "Run 3: you mean the right state; the table calls it 'no signal'."),
     ("3", ("stuck", "fix the set-up"), "Run 3: the rewards move and the gradient is not 0, so the machinery works. What is it that doesn't come?"),
     ("3", ("no signal", "train longer"), "Run 3: the state is right. The accuracy on pairs that it has not seen stays near one half; first find out whether the labels say anything."),
     ("3", ("no signal", "lower beta"), "Run 3: the state is right. β scales the rewards; it does not put information into labels."),
     ("3", ("healthy", "go on"), "Run 3: look at the mean margin and the accuracy of the last third in the table."),
-    ("4", ("displacement", "change the pairs or the loss"), "Run 4: both log-probs fall, but to several times their start, with a loss that peaks far above ln 2. What throws a policy that far?"),
+    ("4", ("diverging", "lower the rate"), "Run 4: you mean the right state; the table calls it 'too fast'."),
+    ("4", ("displacement", "change the loss"), "Run 4: both log-probs fall, but to several times their start, with a loss that peaks far above ln 2. What throws a policy that far?"),
     ("4", ("no signal", "read the pairs"), "Run 4: look at the scale of the log-probs: what throws a policy that far?"),
     ("4", ("too fast", "lower beta"), "Run 4: the state is right. A lower β lets the policy go even further from the reference."),
     ("5", ("stuck", "lower beta"), "Run 5: the state is right. A flat loss has a cause; β scales the rewards, and 0 times anything stays 0. Look for the cause."),
     ("5", ("stuck", "train longer"), "Run 5: the state is right. In which step would it begin to learn? The learning rate in the table says: not in this run."),
     ("5", ("no signal", "read the pairs"), "Run 5: the rewards don't move at all, so the labels had no chance to matter."),
+    ("6", ("displacement", "lower beta"), "Run 6: the state is right. A lower β lets both completions fall further from the reference."),
+    ("6", ("displacement", "lower the rate"), "Run 6: the state is right. A lower rate makes all moves smaller, the margin's too. What lets both completions fall together?"),
+    ("6", ("displacement", "read the pairs"), "Run 6: the state is right. The accuracy is 1: the pairs say clearly which text is better. What lets both completions fall together?"),
     ("6", ("healthy", "go on"), "Run 6: the loss falls as it should. What do the two log-probs do, and what does the chosen reward do?"),
     ("6", ("too fast", "lower the rate"), "Run 6: the loss falls smoothly and the accuracy is perfect. Which of the two completions was the policy meant to like?"),
     ("6", ("overfitting", "go back to the best weights"), "Run 6: no held-out loss is logged, so nothing here says overfitting. What does the chosen reward do?"),
@@ -293,6 +367,7 @@ DRILL_SLIPS = [
 SUSPECT_SLIPS = [
     ("A", "clamp", "A: a clamp keeps log-probs from falling. Here they fall to several times their start."),
     ("A", "padding_summed", "A: padding would show in the first record. There, loss, rewards and log-probs are right: it goes wrong with the steps."),
+    ("A", "loss_ignored", "A: the config asked for the sigmoid loss, and the loss at step 1 is ln 2, which is that loss at margin 0. It goes wrong with the steps."),
     ("A", "pair_swapped", "A: does the margin go negative and stay there? Look at how far both log-probs go."),
     ("B", "dropout_on", "B: dropout gives noise of some tenths. Both rewards here are about 5: β times 50 nats."),
     ("B", "padding_summed", "B: the policy's log-probs at step 1 are the reference's as it should be. So the policy is scored rightly; what about the other side?"),
@@ -302,17 +377,23 @@ SUSPECT_SLIPS = [
     ("C", "off_by_one", "C: a scorer that is off by one finds the text very unlikely. Here it is far too likely."),
     ("D", "rate_100x", "D: the log-probs stay where they were. Which way does the margin go?"),
     ("D", "beta_zero", "D: the rewards move. Which way does the margin go?"),
+    ("D", "loss_ignored", "D: the config asked for the sigmoid loss, and step 1 has its ln 2. Which way does the margin go?"),
     ("D", "dropout_on", "D: the first record is right, so the forward passes agree. Which way does the margin go?"),
     ("E", "padding_summed", "E: padding would differ between the batches of policy and reference, so rewards at step 1 would not be 0. Here they are."),
     ("E", "rate_100x", "E: the log-probs are wrong at step 1 already, before any weight has moved."),
     ("E", "reference_random", "E: the rewards at step 1 are 0: policy and reference agree. Both score the text wrongly, in the same way."),
     ("F", "reference_random", "F: another reference would be tens of nats away. The rewards at step 1 are noise of some hundredths to tenths."),
     ("F", "padding_summed", "F: padding would lower the log-probs by a hundred nats. These are off by one or two."),
+    ("F", "off_by_one", "F: a scorer that is off by one finds the text very unlikely, by a hundred nats. These log-probs are off by one or two, and the rewards by some hundredths to tenths."),
+    ("F", "mean_for_sum", "F: a mean over tokens would lie below 1 nat. These log-probs are sums, off by one or two nats."),
     ("F", "pair_swapped", "F: look at step 1: loss and rewards are wrong before anything was learned."),
     ("G", "beta_zero", "G: with β = 0 the rewards stay 0. These move. Read what the config asked for, above the figure."),
     ("G", "dropout_on", "G: the rewards at step 1 are 0. Which number should the loss have had there, with what the config asked for?"),
+    ("G", "clamp", "G: a clamp would show in the log-probs of step 1 or leave the loss alone. Read what the config asked for, above the figure."),
     ("G", "mean_for_sum", "G: the log-probs at step 1 are the reference's. Read what the config asked for, above the figure."),
     ("H", "off_by_one", "H: an off-by-one is the same for policy and reference, so the rewards at step 1 would be 0. Here they are 4."),
+    ("H", "dropout_on", "H: dropout moves the log-probs by a nat or two. These are off by more than a hundred."),
+    ("H", "clamp", "H: a clamp keeps log-probs from falling below its limit. These lie a hundred nats too low."),
     ("H", "reference_random", "H: the policy's own log-probs are wrong by a factor of ten, so the reference alone can't be it."),
     ("H", "rate_100x", "H: the log-probs are wrong at step 1 already, before any weight has moved."),
 ]  # fmt: skip
@@ -333,6 +414,8 @@ MISTAKES = {
         Mistake("sign ignored", "A number may be off in both directions: take the absolute value.", signed),
         Mistake("margin alone", "Two wrong rewards can have a right difference: a random reference lifts both alike. Check each.", margin_alone),
         Mistake("chosen reward alone", "The rejected reward has to be 0 as well.", chosen_alone),
+        Mistake("rewards added", "Two wrong rewards of opposite sign add up to 0. Check each.", rewards_summed),
+        Mistake("log-prob errors added", "Two wrong log-probs can be off in opposite directions, and their errors add up to 0. Check each.", logps_summed),
         Mistake("loss of one half", "A margin of 0 gives -log σ(0) = ln 2. σ(0) is one half, its negative log is not.", one_half),
         Mistake("tolerance fixed", "The last argument says how far a number may be off.", tolerance_fixed),
         Mistake("chosen log-prob alone", "The rejected log-prob has to be the reference's as well.", chosen_logps_alone),
@@ -346,9 +429,16 @@ MISTAKES = {
         Mistake("first gradient only", "A gradient may be 0 in one step by accident: it has to be 0 in every step.", first_gradient),
         Mistake("first rate", "A warm-up starts at 0 in every run. Compare the largest rate with what the config asked for.", first_rate),
         Mistake("last rate", "A cosine ends near 0 in every run. Compare the largest rate with what the config asked for.", last_rate),
+        Mistake("margin for rewards", "Two rewards that fall alike leave the margin at 0: the run moves all the same. Look at chosen and rejected.", margin_for_rewards),
+        Mistake("mean rate", "A mean rate is low in every run that warms up and ends near 0. Compare the largest rate with what the config asked for.", mean_rate),
+        Mistake("one rate for all", "What is a low rate depends on the rate that was asked for: compare with `lr`, not with a number of your own.", usual_rate),
         Mistake("chosen rewards only", "The rejected rewards have to be exactly 0 as well.", chosen_rewards_only),
     ],
     "positions_scored": [
+        Mistake("sum not zero", "Over the vocabulary the gradient of a log-softmax sums to 0, and what `sum(-1) != 0` finds is rounding. Ask whether any entry is not 0.", sum_not_zero),
+        Mistake("positive entries", "A score that falls with a logit depends on it too: ask for not 0, not for above 0.", positive_entries),
+        Mistake("first entry", "Look at all V logits of a position: a score may depend on one that is not the first.", first_entry),
+        Mistake("given logits changed", "`requires_grad_()` on the given tensor changes it for whoever holds it: take `logits.detach().clone()` first.", in_place),
         Mistake("summed over the vocabulary", "The gradient of a log-softmax sums to 0 over the vocabulary, so a sum hides it. Ask whether any entry is not 0.", summed_over_vocabulary),
         Mistake("positive sums", "The gradient of a log-softmax sums to 0 over the vocabulary; the sign of what is left is rounding.", positive_only),
         Mistake("first row only", "Differentiate the sum over all rows: no row depends on another's logits.", first_row_only),
@@ -371,6 +461,9 @@ MISTAKES = {
         Mistake("values alone", "A parameter that asks for a gradient will move when an optimiser gets it: report it too.", values_alone),
         Mistake("and for or", "Either is a leak: report a parameter that is trainable or changed.", both_at_once),
         Mistake("nearly equal", "A frozen weight stays exactly what it was. A few steps at 1e-5 would hide below a tolerance.", nearly_equal),
+        Mistake("close by default", "`allclose` forgives a change of one part in 100 000. `torch.equal` forgives none.", close_by_default),
+        Mistake("sums compared", "Two changes of opposite sign leave the sum as it was: compare entry by entry.", sums_compared),
+        Mistake("flags first", "Keep the order of `named_parameters()`: one pass over it, with both questions for each parameter.", flags_first),
         Mistake("all entries", "One changed entry is a change. `torch.equal` compares whole tensors.", all_entries),
         Mistake("the sound ones", "Report the parameters that leak, not those that are safe.", sound_ones),
     ],

@@ -10,8 +10,11 @@ from mistakes_08_debugging import DRILLS, HUNT, MISTAKES
 from dpo_lab.course import exercise
 
 
-def first_record(fresh, **changes):
-    """A sound first record and the reference's two log-probs, with some numbers changed."""
+def first_record(fresh, *, apart=0.0, **changes):
+    """A sound first record and the reference's two log-probs, with some numbers changed.
+
+    `apart` moves the two logged log-probs by as much in opposite directions.
+    """
     chosen, rejected = -fresh.uniform(5, 20), -fresh.uniform(25, 40)
     record = {
         "step": 1,
@@ -19,8 +22,8 @@ def first_record(fresh, **changes):
         "rewards/chosen": fresh.uniform(-1e-4, 1e-4),
         "rewards/rejected": fresh.uniform(-1e-4, 1e-4),
         "rewards/accuracies": 0.0,
-        "logps/chosen": chosen + 1e-4,
-        "logps/rejected": rejected - 1e-4,
+        "logps/chosen": chosen + 1e-4 + apart,
+        "logps/rejected": rejected - 1e-4 - apart,
     }
     return {**record, **changes}, chosen, rejected
 
@@ -37,6 +40,8 @@ def test_first_step_failures_of_sound_and_broken_records(submission, fresh):
         ({}, []),
         ({"rewards/chosen": lifted, "rewards/rejected": lifted}, ["rewards"]),
         ({"rewards/rejected": -fresh.uniform(0.1, 2)}, ["rewards"]),
+        ({"rewards/chosen": lifted, "rewards/rejected": -lifted}, ["rewards"]),
+        ({"apart": lifted}, ["logps"]),
         ({"loss": fresh.uniform(0.1, 0.4)}, ["loss"]),
         ({"logps/rejected": -fresh.uniform(60, 90)}, ["logps"]),
         ({"loss": 0.5, "rewards/chosen": -0.3, "logps/chosen": -0.7}, ["loss", "rewards", "logps"]),
@@ -80,6 +85,18 @@ def flat_records(fresh, *, noise=0.0, norm=1.0, top=3e-4, steps=12, warmup=3, co
     return records
 
 
+def spike(fresh, top, **settings):
+    """A run that does not move and reaches its largest rate in one step alone."""
+    records = flat_records(fresh, noise=3e-5, top=top / 50, **settings)
+    records[5]["learning_rate"] = top
+    return records
+
+
+def with_margins(records):
+    """The records as the trainer logs them, the margin beside the rewards."""
+    return [r | {"rewards/margins": r["rewards/chosen"] - r["rewards/rejected"]} for r in records]
+
+
 @exercise("diagnose_flat_loss", points=4)
 def test_diagnose_flat_loss_names_the_five_causes(submission, fresh):
     lr = fresh.uniform(1e-4, 5e-4)
@@ -99,8 +116,18 @@ def test_diagnose_flat_loss_names_the_five_causes(submission, fresh):
         (flat_records(fresh, noise=3e-5, top=lr, warmup=0), "rate_too_low"),
         (flat_records(fresh, noise=3e-5, top=lr, constant=True), "rate_too_low"),
     ]
-    inputs = [(records, lr) for records, _ in cases]
+    inputs = [(with_margins(records), lr) for records, _ in cases]
     expected = [cause for _, cause in cases]
+    submission.compare("diagnose_flat_loss", (inputs,), expected, mistakes=MISTAKES, via=of_each)
+
+
+@exercise("diagnose_flat_loss")
+def test_diagnose_flat_loss_compares_the_largest_rate_with_the_one_asked_for(submission, fresh):
+    inputs, expected = [], []
+    for lr in (fresh.uniform(1e-6, 5e-6), fresh.uniform(1e-5, 5e-5), fresh.uniform(1e-3, 5e-3)):
+        for share, cause in ((0.098, "warmup_too_long"), (0.102, "rate_too_low")):
+            inputs.append((with_margins(spike(fresh, share * lr)), lr))
+            expected.append(cause)
     submission.compare("diagnose_flat_loss", (inputs,), expected, mistakes=MISTAKES, via=of_each)
 
 
@@ -111,7 +138,7 @@ def test_diagnose_flat_loss_sees_a_run_that_moves(submission, fresh):
         record["rewards/chosen"] = record["rewards/rejected"] = -fresh.uniform(0.01, 0.3)
     came_back = flat_records(fresh, noise=1e-6)
     came_back[5]["rewards/chosen"] = fresh.uniform(0.01, 0.3)
-    inputs = [(fell, 3e-4), (came_back, 3e-4)]
+    inputs = [(with_margins(fell), 3e-4), (with_margins(came_back), 3e-4)]
     submission.compare("diagnose_flat_loss", (inputs,), ["moving"] * 2, mistakes=MISTAKES, via=of_each)
 
 
@@ -149,6 +176,54 @@ def test_positions_scored_sees_small_gradients_and_none(submission, fresh):
     expected = expected & (whole(logits) >= clamped)[:, None]
     score = lambda logits: whole(logits).clamp(min=clamped - 1e-3)  # noqa: E731
     submission.compare("positions_scored", (score, logits), expected, mistakes=MISTAKES)
+
+
+def raw_scorer(input_ids, mask, sign=1.0, against=None):
+    """A sum of raw logits, not normalised; with `against`, minus that token's logit at the same positions."""
+
+    def score(logits):
+        picked = logits[:, :-1].gather(-1, input_ids[:, 1:, None]).squeeze(-1)
+        other = 0.0 if against is None else logits[:, :-1].gather(-1, against[:, 1:, None]).squeeze(-1)
+        return sign * ((picked - other) * mask).sum(-1)
+
+    return score
+
+
+@exercise("positions_scored")
+def test_positions_scored_needs_no_softmax(submission, fresh):
+    logits, input_ids, completion_mask = fresh.ragged_batch(rows=4, length=10)
+    mask = completion_mask[:, 1:]
+    expected = torch.nn.functional.pad(mask, (0, 1))
+    other = (input_ids + 1) % logits.shape[-1]
+    for sign, against in ((1.0, None), (-1.0, None), (1.0, other)):
+        score = raw_scorer(input_ids, mask.float(), sign, against)
+        submission.compare("positions_scored", (score, logits), expected, mistakes=MISTAKES)
+
+
+def what_is_left(function, score, logits):
+    """The answer, and what became of the tensor that was given."""
+    given = logits.clone()
+    answer = function(score, given)
+    return {
+        "positions": answer,
+        "logits ask for a gradient": given.requires_grad,
+        "logits hold a gradient": given.grad is not None,
+        "logits are unchanged": torch.equal(given.detach(), logits),
+    }
+
+
+@exercise("positions_scored")
+def test_positions_scored_leaves_the_logits_as_they_are(submission, fresh):
+    logits, input_ids, completion_mask = fresh.ragged_batch(rows=2, length=6)
+    mask = completion_mask[:, 1:]
+    expected = {
+        "positions": torch.nn.functional.pad(mask, (0, 1)),
+        "logits ask for a gradient": False,
+        "logits hold a gradient": False,
+        "logits are unchanged": True,
+    }
+    inputs = (scorer(input_ids, mask.float()), logits)
+    submission.compare("positions_scored", inputs, expected, mistakes=MISTAKES, via=what_is_left)
 
 
 def completions(fresh, rows=3, prompt=5, width=6, vocabulary=11, scale=2.0):
@@ -195,17 +270,30 @@ def test_repaired_logprobs_upcasts_half_precision(submission, fresh):
     submission.compare("repaired_logprobs", half, loop_logprobs(*half), mistakes=MISTAKES)
 
 
+def move(parameter, change, entries):
+    """Change the last entries of a parameter by a number, the last by one ulp, or the last two by as much each way."""
+    values = parameter.data.flatten()  # a view
+    if change == "ulp":
+        values[-1:] = torch.nextafter(values[-1:], torch.tensor(math.inf))
+    elif change == "pair":
+        values[-2:] += torch.tensor([0.25, -0.25])
+    else:
+        values[-entries:] += change
+
+
 def leaks(function, cases):
     """Drive the check on small models in which some parameters moved and some ask for a gradient."""
     found = []
-    for moved, trainable, size, entries in cases:
+    for moved, trainable, change, entries in cases:
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2))
         model.requires_grad_(False)
+        for parameter in model.parameters():  # multiples of 1/64: their sums are exact
+            parameter.data = (64 * parameter.data).round() / 64 + 1 / 64
         before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
         for name, parameter in model.named_parameters():
             if name in moved:
-                parameter.data.flatten()[-entries:] += size
+                move(parameter, change, entries)
             parameter.requires_grad_(name in trainable)
         found.append(function(model, before))
     return found
@@ -222,6 +310,10 @@ def test_reference_leaks_finds_what_moved_and_what_may_move(submission, fresh):
         ([first], [], 1e-5, 1),
         ([], [second, third], 0.5, 1),
         ([], [], 0.5, 1),
+        ([first], [], "pair", 2),
+        ([second], [], "ulp", 1),
+        (["0.bias"], ["2.bias"], 0.5, 1),
+        (["2.weight"], ["0.weight"], 0.5, 1),
     ]
     expected = [
         [name for name in names if name in moved or name in may_move] for moved, may_move, *_ in cases
