@@ -67,7 +67,9 @@ def test_each_bug_says_what_it_is(name):
 def test_a_flat_loss_has_the_cause_that_was_put_in(name):
     run = small(name)
     assert run.history["loss"] == pytest.approx([math.log(2)] * 4, abs=1e-5)
-    assert diagnose_flat_loss(run.history.records, run.config.lr) in {name, "beta_zero"}
+    # where both models score the same batch, no gradient leaves rewards of exactly 0, as β = 0 does
+    possible = {name, "beta_zero"} if name == "no_gradient" else {name}
+    assert diagnose_flat_loss(run.history.records, run.config.lr) in possible
     assert (max(run.history["grad_norm"]) == 0) == (name != "reference_shared")
 
 
