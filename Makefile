@@ -14,8 +14,9 @@ CORES ?= 2
 VENV := .venv/bin/python
 LESSONS := solutions/*.ipynb
 AUTOGRADERS := tests/autograders
-# One thread a process: the processes share the cores, and sums come out the same everywhere.
-PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(VENV) -m pytest -n $(CORES) --dist loadfile
+# One thread a process: the processes share the cores, and sums come out the same everywhere. Lessons run with fewer
+# seeds and steps.
+PYTEST := DPO_LAB_PRESET=fast OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(VENV) -m pytest -n $(CORES) --dist loadfile
 RUFF := $(VENV) -m ruff
 CODE := dpo_lab tests solutions
 
@@ -60,7 +61,7 @@ test-solutions: models  ## the autograders on the solutions
 	MPLBACKEND=Agg $(PYTEST) $(AUTOGRADERS) --submission solutions
 
 test-notebooks: models  ## run every solution notebook from top to bottom, with fewer seeds and steps
-	DPO_LAB_PRESET=fast $(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(LESSONS)
+	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(LESSONS)
 
 build: models  ## write the notebooks anew from solutions/*.py and the library
 	$(VENV) -m dpo_lab build

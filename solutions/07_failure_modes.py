@@ -23,7 +23,9 @@
 #
 # You need lesson 04 (the loss), lesson 05 (the trainer), and from lesson 06 what β does.
 #
-# **How to read this lesson.** Each section is one failure, in five moves: *cause it, see it, detect it, cure it, measure the cure*. Every setting is trained with three seeds (the seed decides the order of the pairs and the samples drawn afterwards). A cure counts only if it moves its number by more than the seeds differ among themselves; where it doesn't, the text says so. In tables, "0.71 ± 0.08" is the mean over seeds and their standard deviation. All runs are on the tiny policy, whatever your machine: three seeds of everything should cost minutes. They are kept in a cache, so a second run of this notebook takes seconds.
+# **How to read this lesson.** Each section is one failure, in five moves: *cause it, see it, detect it, cure it, measure the cure*. Every setting is trained with three seeds, five where a run takes a moment. The seed decides the order of the pairs and the samples drawn afterwards, from section 6 on also which pairs. In tables, "0.71 ± 0.08" is the mean over seeds and their standard deviation. Two settings differ by **more than the spread** if their means differ by more than the larger of their two standard deviations. A cure counts only if it moves its number by more than the spread; where it doesn't, the text says so.
+#
+# Sections 7 and 10 use the exact world, all others the tiny policy, whatever your machine: the runs should cost minutes. They are kept in a cache, so a second run of this notebook takes seconds. The lesson is long: the end of section 5 is a good place for a break.
 #
 # The review world, once more: a prompt names an item of a restaurant's menu (`review of the soup :`), the policy writes a review, and the true reward adds up the worth of its words (`delicious` +1, `rude` −1, and so on). Every annotator below is a small program that reads two reviews, so that we know exactly what it asked for.
 
@@ -41,6 +43,7 @@ from dpo_lab.diagnostics.amplification import Amplification, check_traits, log_o
 from dpo_lab.diagnostics.calibration import check_probabilities
 from dpo_lab.diagnostics.variety import self_bleu
 from dpo_lab.experiments import failures as runs
+from dpo_lab.experiments import shift
 from dpo_lab.experiments.displacement import displacement_run, twin_pairs
 from dpo_lab.experiments.noisy_labels import active_run, labels_run
 from dpo_lab.experiments.overfitting import overfitting_run
@@ -59,11 +62,14 @@ from dpo_lab.plots import (
 )
 from dpo_lab.presets import by_preset
 from dpo_lab.sweeps import grid, sweep
+from dpo_lab.tiny_recipe import untrained_policy
+from dpo_lab.trainer import encode_pairs, pair_logprobs
 from dpo_lab.widgets import amplification_explorer, failure_browser
 
 SEEDS = range(by_preset(full=3, fast=1))
 MANY_SEEDS = range(by_preset(full=5, fast=2))  # for runs that take a fraction of a second
-short = by_preset({}, {"steps": [8]})  # the tests' preset trains for a few steps only
+short = by_preset({}, {"steps": [8], "samples": [24]})  # the tests' preset: a few steps and samples
+tiny = by_preset({}, {"n": 32, "samples": 16})  # and, where a run draws its own pairs, few of them
 lab = Lab.auto("tiny")
 
 
@@ -77,9 +83,9 @@ def over_seeds(table, by, columns):
     return left.format_index(lambda name: f"{name:g}" if isinstance(name, float) else name)
 
 
-def named_runs(function, settings, seeds, progress):
-    """One row a run, with the setting's name in front."""
-    rows = [{**setting, "seed": seed} for setting in settings.values() for seed in seeds]
+def named_runs(function, settings, seeds, progress, fixed):
+    """One row a run, with the setting's name in front; `fixed` is the same in all of them."""
+    rows = [{**setting, **fixed, "seed": seed} for setting in settings.values() for seed in seeds]
     table = sweep(function, rows, progress=progress)
     table.insert(0, "run", [name for name in settings for _ in seeds])
     return table
@@ -145,7 +151,11 @@ pd.DataFrame.from_dict(
 # %%
 collapsed = sweep(
     runs.collapse_run,
-    grid(beta=by_preset([0.03, 0.3, 3.0], [0.03, 3.0]), seed=SEEDS, **by_preset({}, {"steps": [16]})),
+    grid(
+        beta=by_preset([0.03, 0.3, 3.0], [0.03, 3.0]),
+        seed=SEEDS,
+        **by_preset({}, {"steps": [16], "samples": [24]}),
+    ),
     progress="mode collapse",
 )
 before = runs.variety(lab, lab.reference, samples=96, seed=0)
@@ -175,7 +185,7 @@ failure_browser(
 # %% [markdown]
 # At $\beta = 0.03$ about four samples in five are one sentence, at 0.3 not quite a third, at 3 one in twenty, much as in the reference: the *low* $\beta$ collapses, and each step is many times the spread over seeds. The claim of the notes is the wrong way round. Training longer matters only where there is room: at $\beta = 0.03$ the mean share more than doubles between step 16 and step 32, at 0.3 it has arrived by step 16. So the cure for collapse is a higher $\beta$, or fewer steps, or (best) pairs whose chosen sides differ among themselves.
 #
-# Now look at the usual detectors. distinct-2 and self-BLEU see the full collapse at $\beta = 0.03$. At 0.3, where every third sample is the same sentence, distinct-2 lies *above* the reference's, because the texts have become shorter, and self-BLEU is where it was. Neither would have warned you. And the KL of the collapsed runs is about 5 nats: one short sentence is cheap to love. Page through the samples above, and count the most common text; it is the dullest detector and the best one here.
+# Now look at the usual detectors. distinct-2 and self-BLEU see the full collapse at $\beta = 0.03$. At 0.3, where every third sample is the same sentence, distinct-2 lies *above* the reference's, as it does at $\beta = 3$ (the likely reason is that the texts are shorter), and self-BLEU is where it was. Neither would have warned you. And the KL of the collapsed runs is about 5 nats: one short sentence is cheap to love. Page through the samples above, and count the most common text; it is the dullest detector and the best one here.
 #
 # ## 2 · Reward hacking: length
 #
@@ -256,8 +266,8 @@ show(
     ),
     "Biased labels lengthen the samples far beyond what fair labels do. R-DPO brings the length "
     "back and more, "
-    "balanced pairs part of the way, the length-normalised loss hardly. Dots are seeds, bars "
-    "their means, dashed the reference.",
+    "balanced pairs less clearly (the seeds overlap), the length-normalised loss hardly. "
+    "Dots are seeds, bars their means, dashed the reference.",
     alt="Three panels, five rows: length, true reward and preference for the longer completion of each cure.",
 )
 
@@ -272,13 +282,13 @@ lengths.pivot(index="cure", columns="seed", values="length").loc[list(dict.fromk
 )
 
 # %% [markdown]
-# The leaning that was hardly visible in the pairs takes the samples from 16.03 ± 3.26 tokens to 30.51 ± 7.82. The judge inside shows it as well: on the same held-out pairs the implicit reward prefers the longer review in 0.49 of them, against 0.39 after fair labels. (Hence the advice to compare with fair labels, not with one half.)
+# The leaning that was hardly visible in the pairs takes the samples from 16.03 ± 3.26 tokens to 30.51 ± 7.82. The judge inside shows it as well: on the same held-out pairs the implicit reward prefers the longer review in 0.49 of them, against 0.39 after fair labels. Compare with that 0.39, here and below, and not with one half. Fair *labels* prefer the longer review in half of the pairs, but a policy trained on them does not have to: the likely reason is that training lowers most log-ratios (section 6), and a longer review has more tokens to lower.
 #
 # Is it reward *hacking*? Look at the reward columns. The true reward went **up**, since in this world every further clause of praise is worth something. Per token it is the same as after fair labels, within the spread: the policy did not write better reviews, it wrote more. A dashboard that shows reward alone would celebrate.
 #
 # * **R-DPO** works, and beyond what was asked: 12.31 ± 1.57 tokens, shorter than after fair labels. At convergence $\alpha = 0.1$ would cancel the annotator's price exactly. A likely reason for the rest: the run is short, and the length term acts in full from the first step, while the reward has yet to be learnt.
-# * **Balanced pairs** shorten in each of the three seeds (compare the rows seed by seed below), to 23.38 ± 4.85 in the mean. The seeds differ by more than that, so by the rule of this lesson it is not shown by these runs, though the direction is the same three times.
-# * **The length-normalised loss** does not help: 27.59 ± 5.95 tokens, within the spread of no cure at all. The leaning sits in the labels, and a mean over tokens obeys labels as a sum does. What it changes is how far each pair is pushed for its length.
+# * **Balanced pairs** shorten in each of the three seeds (compare the columns of the table above), to 23.38 ± 4.85 in the mean. The seeds differ by more than that, so by the rule of this lesson it is not shown by these runs, though the direction is the same three times.
+# * **The length-normalised loss** moves the judge inside (0.49 ± 0.02 to 0.43 ± 0.03) but not what is written: 27.59 ± 5.95 tokens, within the spread of no cure at all. The leaning sits in the labels, and a mean over tokens obeys labels as a sum does. What it changes is how far each pair is pushed for its length.
 #
 # ## 3 · Forgetting
 #
@@ -311,7 +321,7 @@ perplexity = check(perplexity)
 # %% [markdown]
 # The detector `forgetting` is the policy's perplexity divided by the reference's: 1 means nothing was forgotten.
 #
-# **A trap.** An annotator who likes praise *wants* the policy to find blame unlikely. Higher perplexity on reviews full of blame is the preference at work, not damage. So we look at three things that the annotator never asked to lose: all held-out SFT reviews together, those that are **all praise**, and one plain skill: does the review name the item that it was asked about?
+# **A trap.** An annotator who likes praise *wants* the policy to find blame unlikely. Higher perplexity on reviews full of blame is the preference at work, not damage. So we look at all held-out SFT reviews together, and at two things that the annotator never asked to lose: the reviews that are **all praise**, and one plain skill: does the review name the item that it was asked about?
 #
 # **Cure it.** A higher $\beta$; an NLL term, which adds the chosen completions' negative log-prob per token to the loss (weight 0.3); replay, which adds the SFT loss on old examples to every step (weight 0.3).
 #
@@ -350,7 +360,7 @@ over_seeds(memory, "cure", ["forgetting", "praise", "blame", "on_topic", "reward
 # %% [markdown]
 # Uncured, the ratio is about 1.5 on all reviews. Most of that is blame, whose perplexity more than doubles: the annotator's wish. On praise the ratio is 1.07 ± 0.04, so what is truly forgotten is there, and small; and the reviews go on naming their item with or without a cure. Had we looked at one number only, we would have cried wolf.
 #
-# On all reviews each cure lowers the ratio by many times the spread, and on praise each brings it to 1 or below, by a little more than the spread (1.07 ± 0.04 to 1.01 ± 0.03 for $\beta = 1$, the narrowest of them). But they also hold on to the blame that was meant to go. At these weights the NLL term and replay cost about half of the reward. $\beta = 1$ keeps it, as far as three seeds can tell. That is one pair of weights, not a verdict on the methods: a smaller weight forgets a little more and costs less. (The NLL term also pulls towards the *chosen* texts alone, and replay towards all of the SFT text, which is why replay leaves the smallest ratio.) Notice the direction, against the notes' "lower β" for forgetting: it is the *higher* $\beta$ that forgets less.
+# On all reviews each cure lowers the ratio by many times the spread, and on praise each brings it to about 1, by a little more than the spread (1.07 ± 0.04 to 1.01 ± 0.03 for $\beta = 1$, the narrowest of them). But they also hold on to the blame that was meant to go. At these weights the NLL term and replay cost about half of the reward. $\beta = 1$ keeps it, as far as three seeds can tell. That is one pair of weights, not a verdict on the methods: a smaller weight forgets a little more and costs less. (The NLL term also pulls towards the *chosen* texts alone, and replay towards all of the SFT text, a likely reason why replay leaves a smaller ratio than the NLL term.) Notice the direction, against the notes' "lower β" for forgetting: it is the *higher* $\beta$ that forgets less.
 #
 # ## 4 · Preference amplification
 #
@@ -450,24 +460,24 @@ over_seeds(traits, "cure", ["data", "reference", "policy", "asked", "moved", "th
 # * *same kind*: other one-clause pairs on the training items;
 # * *new items*: one clause, on items that no pair was about;
 # * *long*: three or more clauses;
-# * *other aspects*: two clauses, of which the first (the food) is worth the same in both reviews. Only words that training never compared can decide.
+# * *new words*: two clauses, of which the first (the food) is worth the same in both reviews; after it no ending (`best to avoid`) and no adverb of worth (`terribly`), which one-clause pairs have too. Only adjectives of staff, prices and rooms decide, and no training pair compared those.
 #
 # **Predict.** Rank the four groups.
 
 # %%
 shifted = sweep(
-    runs.shift_run,
-    grid(pairs=["narrow", "broad"], seed=SEEDS, steps=[by_preset(32, 12)]),
+    shift.shift_run,
+    grid(pairs=["narrow", "broad"], seed=SEEDS, steps=[by_preset(32, 8)]),
     progress="distribution shift",
 )
-groups = list(runs.shift_groups(n=2))
+groups = list(shift.shift_groups(n=2))
 
 # %%
 show(
     plot_groups(shifted, "pairs", groups),
     "Reward accuracy on four groups of 200 held-out pairs, after as many pairs of one clause "
     "only (narrow) or of one to three "
-    "clauses (broad). Dots are seeds.",
+    "clauses (broad). Dots are seeds, bars their means. Narrow pairs leave new words at a coin.",
     alt="Accuracy of two training sets on four groups of test pairs, three seeds each.",
 )
 
@@ -475,9 +485,9 @@ show(
 over_seeds(shifted, "pairs", groups)
 
 # %% [markdown]
-# New items cost nothing: what an item is called does not matter for what a review is worth, and a shift is not a failure by itself. Long reviews cost about ten points. The aspects that no training pair compared cost twenty: 0.72 ± 0.03 against 0.93 on pairs of the same kind. That is still better than a coin. A likely reason: from SFT the policy knows which words keep company (`and` joins clauses of one sign), so what lifts `delicious` lifts `friendly` along with it.
+# New items cost nothing: what an item is called does not matter for what a review is worth, and a shift is not a failure by itself. Long reviews cost about ten points. On words that no training pair compared, accuracy is 0.52 ± 0.08: a coin. Nothing carries over from food to staff, prices and rooms.
 #
-# **Cure it: wider data?** With the same number of pairs, but of one to three clauses, the accuracy on other aspects is 0.79 ± 0.07: the mean rises, by about as much as the seeds differ, and on long reviews nothing changes. By this lesson's rule the textbook cure is *not shown to work* here. A wide pair is also a blurred one: its label speaks of the sum of several words, so each word gets a smaller share of the evidence, and 512 pairs are few. The sure gain is in the diagnosis: the mean over all four groups would have hidden which one fails.
+# **Cure: wider data.** As many pairs of one to three clauses reach 0.71 ± 0.06 on the new words, more than the spread, and cost nothing on the other groups; long reviews stay as they were. Note how the failure hides: one accuracy over all four groups would look like a slightly weaker model, and a group is new only if you check what decides its pairs.
 
 # %% [markdown]
 # ## 6 · Likelihood displacement
@@ -509,9 +519,9 @@ displaced_share = check(displaced_share)
 # </details>
 
 # %% [markdown]
-# **Predict.** Twins share every word but one, so on the shared words the two pushes of the loss nearly cancel. After an epoch on twins: is the chosen log-prob higher or lower than before? Do the words *before*, *at* or *after* the exchanged one lose most?
+# **Predict.** Twins share every word but one. Before the exchanged word both contexts are equal, so the two pushes of the loss cancel exactly; what moves there moves through shared weights. After it the contexts differ a little, and the pushes nearly cancel. After an epoch on twins: is the chosen log-prob higher or lower than before? Do the words *before*, *at* or *after* the exchanged one lose most?
 #
-# Three cures are at hand. *DPOP* adds a penalty for a chosen log-prob below its reference's. An *NLL term* adds the chosen completion's own negative log-prob. And a *filter* leaves out pairs whose word overlap is 0.8 or more (it is tried on a half-and-half mixture, since of twins alone it leaves nothing but a few short ones).
+# Three cures are at hand. *DPOP* adds a penalty for a chosen log-prob below its reference's. An *NLL term* adds the chosen completion's own negative log-prob. And a *filter* leaves out pairs whose word overlap is 0.8 or more (it is tried on a half-and-half mixture, since of twins alone it leaves nothing). The learning rate, 5e-4, was chosen by trying 3e-4 to 1e-3 on seed 0.
 
 # %%
 displacement_settings = {
@@ -522,7 +532,7 @@ displacement_settings = {
     "half twins": {"twins": 0.5},
     "half twins, filtered": {"twins": 0.5, "most_overlap": 0.8},
 }
-displaced = named_runs(displacement_run, displacement_settings, SEEDS, "displacement")
+displaced = named_runs(displacement_run, displacement_settings, SEEDS, "displacement", tiny)
 show(
     plot_cures(
         displaced,
@@ -535,18 +545,19 @@ show(
         before={"chosen": 0.0, "rejected": 0.0},
     ),
     "One epoch on 160 pairs, measured on those pairs; a dot a seed, a bar at their mean, dashed the reference. "
-    "Without a cure the rejected log-probs fall and take chosen ones along; DPOP and the NLL term hold them up.",
+    "Without a cure the rejected log-probs fall and in most seeds take chosen ones along; "
+    "DPOP and the NLL term hold them up.",
     alt="Three panels with six settings each: change of the chosen and of the rejected log-prob, "
     "and share of displaced pairs, one dot a seed.",
 )
 
 # %%
-over_seeds(displaced, "run", ["before", "at", "after", "chosen", "rejected", "reward", "kl"])
+over_seeds(displaced, "run", ["before", "at", "after", "chosen", "rejected", "displaced", "reward", "kl"])
 
 # %% [markdown]
-# Both log-probs fall, in the mean of the seeds, on ordinary pairs and on twins alike. The twins' chosen completions fall further in the mean, but the seeds differ by more than that, so these runs do not show that twins are the worse case; they do show that no twins are needed. Where it happens is clearer. On twins the exchanged word itself (*at*) hardly moves in the mean, and most of the loss comes *after* it: words that both reviews share, pushed up in one context and down in a nearly equal one, and the push down wins. What both texts lose goes to text that nobody compared; the KL, measured on what the policy writes, says how far away that is.
+# Both log-probs fall, in the mean of the seeds, on ordinary pairs and on twins alike. The twins' chosen completions fall further in the mean, but the seeds differ by more than that, so these runs do not show that twins are the worse case; and no twins are needed: on ordinary pairs the chosen side falls by a nat with two seeds, and not at all with the third. Where it happens is clearer. On twins the exchanged word itself (*at*) hardly moves in the mean, and most of the loss comes *after* it: words that both reviews share, pushed up in one context and down in a nearly equal one, and the push down wins. What both texts lose goes to other text; the KL, measured on what the policy writes, says how far away that is.
 #
-# **DPOP and the NLL term both cure it**: with every seed the chosen log-prob ends above the reference's, and the difference to plain DPO on twins is larger than the spread. DPOP does so by moving less altogether, as its rejected log-probs and its KL show. Neither moves the *reward* by more than the spread.
+# **DPOP and the NLL term hold the mean up**: with every seed the chosen log-prob ends above the reference's, and the difference to plain DPO on twins is larger than the spread. Both move less altogether, DPOP least, as the rejected log-probs and the KL show. The displaced share falls from 0.40 ± 0.02 on twins to 0.20 ± 0.03 (DPOP) and 0.26 ± 0.04 (NLL): about halved, not gone, though the mean chosen log-prob has risen. Neither moves the *reward* by more than the spread.
 #
 # **The filter** is not shown to work here: on the half-and-half mixture the chosen log-prob falls less with it in the mean, but by less than the spread over seeds, and it trains on fewer than half of the pairs, which alone makes every change smaller.
 #
@@ -570,9 +581,13 @@ show(
 over_seeds(noise, "flipped", ["gain", "accuracy", "scale", "kl"])
 
 # %% [markdown]
-# Too timidly. A coin that is right with probability $1 - \varepsilon$ can never make a pair look surer than $\log\frac{1-\varepsilon}{\varepsilon}$, so every margin shrinks: for small margins by $1 - 2\varepsilon$ (dotted), for large ones by more. At 30 % the order is still right in four pairs of five, but less than half of the gain is left. At 40 % the order goes too.
+# Too timidly. A coin that is right with probability $1 - \varepsilon$ can never make a pair look surer than $\log\frac{1-\varepsilon}{\varepsilon}$, so every margin shrinks: small margins **to** $1 - 2\varepsilon$ of their size (dotted), large ones to less. At 30 % the order is still right in four pairs of five, and about half of the gain is left. At 40 % the order suffers as well (0.68), and under a quarter of the gain remains.
 #
-# Three cures. The loss may be told $\varepsilon$: by **label smoothing** (lesson 04), or by the **robust** loss (Chowdhury et al. 2024), which subtracts what flips add on average, so that its mean over flips equals the loss on clean labels. Or several annotators judge each pair and the **majority** decides. How much better is a majority? **Write it down.** Each of `votes` annotators errs with probability `flipped`, independently of the others. Return the probability that more than half err; with an even number of votes a tie is settled by a fair coin, so half of its probability counts.
+# Three cures. The loss may be told $\varepsilon$: by **label smoothing** (lesson 04), or by the **robust** loss (Chowdhury et al. 2024), which subtracts what flips add on average, so that its mean over flips equals the loss on clean labels. With $\ell(m) = -\log\sigma(m)$, DPO's loss at the margin $m$,
+#
+# $$ \ell_\text{robust}(m) = \frac{(1-\varepsilon)\,\ell(m) - \varepsilon\,\ell(-m)}{1 - 2\varepsilon}. $$
+#
+# Or several annotators judge each pair and the **majority** decides. How much better is a majority? **Write it down.** Each of `votes` annotators errs with probability `flipped`, independently of the others. Return the probability that more than half err; with an even number of votes a tie is settled by a fair coin, so half of its probability counts.
 
 # %% exercise="majority_error" points=3 minutes=10 difficulty=3 importance=3
 ...
@@ -611,15 +626,15 @@ cure_settings = {
     "8,000 pairs, 1 vote": {"n": 8000, "flipped": 0.3},
     "… robust 0.3, of 8,000": {"n": 8000, "flipped": 0.3, "loss": "robust", "label_smoothing": 0.3},
 }
-cures = named_runs(labels_run, cure_settings, MANY_SEEDS, "cures for noise")
+cures = named_runs(labels_run, cure_settings, MANY_SEEDS, "cures for noise", {})
 over_seeds(cures, "run", ["gain", "accuracy", "scale", "reward", "kl"])
 
 # %% [markdown]
 # Read it row by row.
 #
 # * **Label smoothing made it worse.** The margins were too small already; smoothing has them shrink once more, and more than half of the gain is lost, far beyond the spread. The order stays what it was. Smoothing is a cure for *overconfidence* (sections 8 and 10), not for wrong labels.
-# * **The robust loss** gets the scale right, on average, as its theory says. It pays in variance: it multiplies each pair's push by up to $(1-\varepsilon)/(1-2\varepsilon)$, and has no lower bound, so that even a pair long since won is pushed on. With 2,000 pairs the policy drifts too far and the gain does not improve (its spread is larger than the difference to plain DPO). With 8,000 pairs it does, by much more than the spread.
-# * **Five votes on each of the 2,000 pairs** help clearly, and cost five times as much. **At the same price** (400 pairs of five votes) the gain is that of one vote on 2,000 pairs, within the spread: more pairs are as good as better labels here. Where finding a prompt is dear and a vote is cheap, that turns round.
+# * **The robust loss** gets the scale right, on average, as its theory says. It pays in variance: its push, $-\ell_\text{robust}'(m)$, lies between $\varepsilon/(1-2\varepsilon)$ and $(1-\varepsilon)/(1-2\varepsilon)$ (0.75 and 1.75 here), where plain DPO's lies between 0 and 1: 2.5 times as strong at margin 0, and a pair long since won is still pushed on, since the loss has no lower bound. With 2,000 pairs the policy drifts too far and the gain does not improve (its spread is larger than the difference to plain DPO). With 8,000 pairs it does, by much more than the spread.
+# * **Five votes on each of the 2,000 pairs** help clearly, and cost five times as much. **At the same price** (400 pairs of five votes) the gain is that of one vote on 2,000 pairs, within the spread, but by another road: reward 0.94 at KL 1.49, against 0.32 at 0.28; order 0.75 against 0.80. More pairs are as good as better labels here. Where finding a prompt is dear and a vote is cheap, that turns round.
 #
 # Contradictions, pairs that occur in both directions, are the same thing seen from close by: `find_contradictions` of lesson 01 finds them. A pair with the labels 3 : 2 says $p = 0.6$, and keeping both rows says exactly that to the loss.
 #
@@ -627,7 +642,7 @@ over_seeds(cures, "run", ["gain", "accuracy", "scale", "reward", "kl"])
 #
 # Preference sets are small, so it is tempting to go over them again. Recipes stop after one to three epochs. Why?
 #
-# Losing the held-out loss means being *wrong about how sure one is*. **Write the measure**, the expected calibration error: forecasts are sorted into $K$ bins of equal width, bin $k$ holding $[k/K, (k+1)/K)$, a forecast of exactly 1 in the last one. Then
+# If the held-out loss rises while the order of the pairs stays, the policy is wrong about *how sure it is*. For each pair the completion with the higher implicit reward is the **favourite**. The **forecast** is the probability that it wins, $\sigma(|m|)$ with $m$ the pair's margin; the **outcome** is 1 if it is the chosen completion, else 0. **Write the measure**, the expected calibration error: forecasts are sorted into $K$ bins of equal width, bin $k$ holding $[k/K, (k+1)/K)$, a forecast of exactly 1 in the last one. Then
 #
 # $$ \text{ECE} = \sum_k \frac{n_k}{N}\,\bigl|\,\bar o_k - \bar f_k\,\bigr| $$
 #
@@ -655,12 +670,12 @@ calibration_error = check(calibration_error)
 # **Predict.** The tiny policy goes twelve times over 64 pairs. When does the held-out loss turn? Does the *true* reward of what it writes turn with it?
 
 # %%
-epochs = by_preset(12, 4)
+epochs = by_preset(12, 3)
 epoch_settings = {
     "all epochs": {"epochs": epochs},
     "early stopping, patience 2": {"epochs": epochs, "patience": 2},
 }
-overfit = named_runs(overfitting_run, epoch_settings, SEEDS, "epochs")
+overfit = named_runs(overfitting_run, epoch_settings, SEEDS, "epochs", tiny)
 endless = overfit[overfit["run"] == "all epochs"]
 show(
     plot_epochs(list(endless["training"]), list(endless["held_out"])),
@@ -674,13 +689,21 @@ overfit["overconfidence"] = overfit["predicted"] - overfit["measured"]
 over_seeds(
     overfit,
     "run",
-    ["epochs_done", "loss", "calibration_error", "overconfidence", "reward", "kl"],
+    ["loss", "calibration_error", "predicted", "measured", "overconfidence", "reward", "kl"],
 )
 
+# %%
+overfit["lowest loss"] = overfit["held_out"].map(min)
+overfit["at epoch"] = overfit["held_out"].map(lambda losses: 1 + losses.index(min(losses)))
+overfit["last loss"] = overfit["held_out"].str[-1]
+overfit[["run", "seed", "epochs_done", "lowest loss", "at epoch", "last loss", "reward"]].round(3)
+
 # %% [markdown]
-# The training loss falls and falls. The held-out loss hardly gets below $\ln 2$: it has its lowest point between the second and the seventh epoch, depending on the seed, and ends above it with each. The policy becomes surer than it is right (*overconfidence*: its mean forecast minus the share of favourites that really won) and ends many nats from the reference. **Early stopping** with a patience of two epochs ends the run after a few of them and hands back the weights of the best one; the table has what that does to each number, with its spread.
+# The training loss falls and falls. The held-out loss hardly gets below $\ln 2$: one seed never does, the others reach 0.65 and 0.60. The lowest point is at epoch 2, 3 or 7, and every run ends above its own lowest point. The policy becomes surer than it is right (*overconfidence*: *predicted*, its mean forecast, minus *measured*, the share of favourites that won) and ends many nats from the reference.
 #
-# One thing the held-out loss does not say: the mean *true reward* of what the policy writes is higher after twelve epochs. Overfitting is about the forecasts first, not about the order; and a true reward that adds up words pays for every further step in the right direction, sense or no sense. Whether to stop is decided by what you want: a calibrated reward and a policy near its reference, or more of a reward that you trust. If you trust it less than ours, stop.
+# **Early stopping** (patience two) ends after 4, 5 and 9 epochs and hands back the best weights. On further held-out pairs, that neither training nor stopping saw, it takes the loss from 0.69 ± 0.03 to 0.63 ± 0.04, the calibration error from 0.11 ± 0.02 to 0.06 ± 0.03 and overconfidence from 0.09 ± 0.04 to −0.02 ± 0.03; the KL falls from 23 ± 11 to 6 ± 4: each by more than the spread. The share of favourites that won is the same within the spread (0.65 and 0.64): the order stays, the forecasts change.
+#
+# One thing the held-out loss does not say: the *true reward* of what the policy writes is higher after twelve epochs with each seed. A true reward that adds up words pays for every further step in the right direction, sense or no sense. Whether to stop is decided by what you want: a calibrated reward and a policy near its reference, or more of a reward that you trust. If you trust it less than ours, stop.
 #
 # ## 9 · A reference that does not fit
 #
@@ -689,7 +712,8 @@ over_seeds(
 # **Predict.** Which of the three have a first loss of $\ln 2$? In which does the accuracy rise? What does each write?
 
 # %%
-beginnings = sweep(reference_run, grid(case=list(CASES), seed=SEEDS), progress="references")
+few = by_preset({}, {"n": [64], "samples": [16]})
+beginnings = sweep(reference_run, grid(case=list(CASES), seed=SEEDS, **few), progress="references")
 over_seeds(
     beginnings,
     "case",
@@ -700,9 +724,20 @@ over_seeds(
 for case, rows in beginnings.groupby("case", sort=False):
     print(f"{case}:\n   {rows['text'].iloc[0][:110]}")
 
+# %%
+pairs = runs.review.shipped_pairs("train")[:128]
+for name, start in {"SFT policy": lab.reference, "random weights": untrained_policy(0)}.items():
+    chosen, _ = pair_logprobs(start, *encode_pairs(start.tokenizer, pairs), batch_size=64)
+    print(f"{name}: logps/chosen {chosen.mean():.1f} nats")
+gaps = runs.log_ratio_gaps(lab.reference, untrained_policy(100), pairs)
+share = prefers_longer(gaps, *runs.pair_lengths(pairs))
+print(
+    f"SFT policy against a random reference: the longer review has the higher implicit reward in {share:.0%}"
+)
+
 # %% [markdown]
-# * **SFT skipped** looks healthy. The first loss is $\ln 2$, since the reference *is* the start; the accuracy rises as in the sound run; and the mean true reward is the highest of the three, far beyond the spread. Now read the sample: it is a heap of words, and a good part of the completions never end. DPO has learnt *which words win*, and our true reward adds up words without asking for a sentence. Nothing that a run logs tells this from success. SFT is what made the words a language.
-# * **Another reference** gives itself away on the first line of the log: the loss is not $\ln 2$ and the accuracy is not 0. From there on DPO works to move the policy relative to a point at which it never was: on these pairs the mean last loss lies above $\ln 2$. What the policy writes is still sound after so few steps; its mean reward is lower than the sound run's, but by no more than the spread.
+# * **SFT skipped** looks healthy. The first loss is $\ln 2$, since the reference *is* the start; the accuracy rises as in the sound run; and the mean true reward is the highest of the three, far beyond the spread. Now read the sample: it is a heap of words, and a good part of the completions never end. DPO has learnt *which words win*, and our true reward adds up words without asking for a sentence. Loss, accuracy and margin look as in a sound run. One logged number does not: `logps/chosen` starts near −50, where the SFT policy has about −9. And the samples tell. SFT is what made the words a language.
+# * **Another reference** gives itself away on the first line of the log: the loss is not $\ln 2$ and the accuracy is not 0 (an accuracy of 0 at the start is margins of exactly 0, which count as not won). The SFT policy beats a random reference at almost every token, so at the start the longer review has the higher implicit reward in 97 % of these pairs, whether it is the chosen one or not. From there on DPO works to move the policy relative to a point at which it never was: on these pairs the mean last loss lies above $\ln 2$. What the policy writes is still sound after so few steps; its mean reward is lower than the sound run's, but by no more than the spread.
 #
 # **Stale or renewed?** After one round the policy has moved. The pairs of the second round can be *old* (more of those that the SFT policy wrote) or *new* (written by the policy of round one, judged afresh); the reference can be *old* (the SFT policy) or *new* (the policy of round one). New pairs with a new reference are called iterative DPO.
 #
@@ -714,7 +749,7 @@ round_settings = {
     "new pairs, old reference": {"pairs": "new", "reference": "old"},
     "new pairs, new reference": {"pairs": "new", "reference": "new"},
 }
-rounds = named_runs(two_rounds, round_settings, SEEDS, "two rounds")
+rounds = named_runs(two_rounds, round_settings, SEEDS, "two rounds", tiny)
 over_seeds(rounds, "run", ["reward 1", "kl 1", "first loss", "reward 2", "kl 2"])
 
 # %% [markdown]
@@ -745,9 +780,9 @@ show(
 over_seeds(curve, ["run", "n"], ["gain", "accuracy", "scale", "kl"])
 
 # %% [markdown]
-# Worse. A few pairs can be told apart without error, so the loss wants infinite margins; no $\beta$ stops it, only the fixed number of training steps does. The KL is several times that of the best policy, which is what 4,000 pairs come near to. The *order* it has learnt is, on average, better than chance from the start. It is the size of the step that is wrong, in the opposite direction from section 7: too bold, not too timid. So here label smoothing, which shrinks margins, is the right tool: with 10, 40 and 160 pairs it raises the gain by more than the spread, though with 10 and 40 the policy stays worse than the reference. At 640 pairs the difference is within the spread.
+# Worse. A few pairs can be told apart without error, so the loss wants infinite margins; no $\beta$ stops it, only the fixed number of training steps does. The KL is several times that of the best policy, which is what 4,000 pairs come near to. The order is better than chance in the mean (with 10 pairs one seed of five is not). The weights have moved far in directions that have nothing to do with the reward: the *scale* need not be far from 1 while the KL is. It is the opposite fault to section 7: too bold, not too timid. So here label smoothing, which shrinks margins, is the right tool: with 10, 40 and 160 pairs it raises the gain by more than the spread, though with 10 and 40 the policy stays worse than the reference. At 640 pairs the difference is within the spread.
 #
-# In practice: with a hundred pairs take few steps, smooth, or use IPO, and look at the KL.
+# In practice: with a hundred pairs smooth, and look at the KL. Fewer steps, or IPO, should help for the same reason; they are not tried here.
 #
 # **Which pairs to label?** If labels are dear, let the policy say where it is unsure. **Write the rule**, uncertainty sampling: `margins` holds the implicit-reward margins of unlabelled pairs; return the row numbers of the `n` pairs whose margin is nearest to 0, least sure first, and the earlier row first among equals. A list of plain ints; arguments need no checking.
 
@@ -774,7 +809,7 @@ select_active_pairs = check(select_active_pairs)
 
 # %%
 chosen_rules = by_preset(["random", "uncertain", "certain"], ["random", "uncertain"])
-selection = sweep(active_run, grid(rule=chosen_rules, seed=SEEDS), progress="active selection")
+selection = sweep(active_run, grid(rule=chosen_rules, seed=MANY_SEEDS), progress="active selection")
 show(
     plot_selection(selection),
     "Share of pairs in the right order against labels paid for; a thin line a seed, a thick one their mean. "
@@ -785,29 +820,29 @@ last = selection.assign(**{name: selection[name].str[-1] for name in ("gain", "a
 over_seeds(last, "rule", ["gain", "accuracy"])
 
 # %% [markdown]
-# Random choice orders pairs best, and uncertainty sampling worst, by more than the spread. It is the reverse of what the rule's name promises, and it has a reason. The policy is unsure for two reasons that one margin does not tell apart: it knows too little about a pair, or the two completions are nearly equally good. Pairs of the second kind have labels that are coin flips, and however many are bought, they say little about how good the others are; meanwhile the margins of the rest grow unchecked, and the gain is far below the reference.
+# Random choice orders pairs best, by more than the spread over both rules; uncertainty sampling is worst in the mean. It is the reverse of what the rule's name promises. A likely cause, not measured here: the policy is unsure for two reasons that one margin does not tell apart. It knows too little about a pair, or the two completions are nearly equally good. Pairs of the second kind have noisier labels, and however many are bought, they say little about how good the others are. Meanwhile the margins of the rest grow unchecked, and the gain is far below the reference.
 #
 # The *surest* pairs have the highest mean gain, since they put the boldest forecasts to the test; but the gain of random choice is spread so widely over seeds that this difference is within the spread, and their order is worse. What works in the literature asks where the *policy's ignorance* is large, for instance where an ensemble disagrees, not where its margin is small. The rule to keep: compare any selection with random choice, at equal cost.
 #
 # ## Recap
 #
 # * **Mode collapse**: near-certain preferences at a low $\beta$ leave one text. It is the low $\beta$ that collapses, not the high one. Count the most common text; distinct-n moves with length and self-BLEU is near its ceiling in a small language.
-# * **Length exploitation** comes from the data: a leaning that is hardly visible in the pairs nearly doubles the length of the samples, and the true reward may rise along. Price the tokens (R-DPO) or mend the data. Normalising the loss by length is no cure for biased labels.
+# * **Length exploitation** comes from the data: a leaning that is hardly visible in the pairs nearly doubles the length of the samples, and the true reward may rise along. Price the tokens (R-DPO) or mend the data. Normalising the loss by length did not bring the samples' length back.
 # * **Forgetting**: measure perplexity on text that the annotators have no reason to dislike, and a skill; the rest may be the preference at work. A higher $\beta$, an NLL term and replay all hold the old text, at different prices.
 # * **Amplification**: the odds of a preferred trait are multiplied by $(p/(1-p))^{1/\beta}$ at the optimum. It is what DPO is made to do. A larger $\beta$ or balanced data tame it; label smoothing hardly touches it.
-# * **Distribution shift**: one accuracy hides it; hold out groups.
-# * **Displacement**: a growing margin says nothing about the chosen log-prob. Watch `logps/chosen` on a fixed set of pairs; DPOP or an NLL term holds it up.
-# * **Flipped labels** make DPO timid: the implicit reward shrinks by about $1 - 2\varepsilon$ and more. The robust loss undoes that if there is data enough to pay for its variance; label smoothing shrinks further.
+# * **Distribution shift**: one accuracy hides it; hold out groups; wider pairs cure it.
+# * **Displacement**: a growing margin says nothing about the chosen log-prob. Watch `logps/chosen` on a fixed set of pairs; DPOP or an NLL term holds its mean up and halves the displaced share.
+# * **Flipped labels** make DPO timid: the implicit reward shrinks to about $1 - 2\varepsilon$ of its size, or less. The robust loss undoes that if there is data enough to pay for its variance; label smoothing shrinks further.
 # * **Few pairs and many epochs** make DPO bold: margins grow without bound on what can be fitted. Stop early, smooth, collect more.
-# * **The reference** should be the policy's own start. A first loss other than $\ln 2$ is the alarm.
-# * **Uncertainty sampling** picks the pairs whose labels are coin flips. Compare it with random choice before you rely on it.
+# * **The reference** should be the policy's own start. A first loss other than $\ln 2$ is the alarm. It does not ring when SFT was skipped: look at `logps/chosen` and at samples.
+# * **Uncertainty sampling** also picks the pairs whose labels are noisier, and lost to random choice here. Compare it with random choice before you rely on it.
 # * A cure counts if it moves its metric by more than the seeds differ. Several of this lesson's did not, and the tables say so.
 #
 # ## Interview questions
 #
 # <details><summary><b>1. Your DPO model's answers are twice as long as before. A colleague says that DPO sums log-probs, so it favours long answers, and wants to normalise by length. What do you say?</b></summary>
 #
-# A sum of negative log-probs is lower for long answers, and the reference's sum is subtracted, so the sum as such favours nothing. Length scales how far the log-ratio can move; the direction comes from the data. So look there first: in how many pairs of unequal length is the longer one chosen, and does the policy's implicit reward prefer the longer one more often than the labels do? Also train on labels without the leaning: some growth may be earned, if longer answers are really better. Then balance the pairs in length or price the tokens with R-DPO. In this lesson R-DPO brought the length back, balancing part of it, and the normalised loss did not. Whatever you try, measure the quality you want apart from length.
+# A sum of negative log-probs is lower for long answers, and the reference's sum is subtracted, so the sum as such favours nothing. Length scales how far the log-ratio can move; the direction comes from the data. So look there first: in how many pairs of unequal length is the longer one chosen, and does the policy's implicit reward prefer the longer one more often than the labels do? Also train on labels without the leaning: some growth may be earned, if longer answers are really better. Then balance the pairs in length or price the tokens with R-DPO. In this lesson R-DPO brought the length back; balancing did so in each seed but by less than the spread; the normalised loss did not. Whatever you try, measure the quality you want apart from length.
 #
 # </details>
 # <details><summary><b>2. Annotators prefer answers that agree with the user in 60 % of pairs. The tuned model agrees nearly always. Is that a bug?</b></summary>
@@ -817,14 +852,14 @@ over_seeds(last, "rule", ["gain", "accuracy"])
 # </details>
 # <details><summary>Name some failure modes of DPO, how you would detect each, and what you would do. (Beware of the usual answer.)</summary>
 #
-# Mode collapse: distinct n-grams fall, self-BLEU rises; **raise** β, train less. Length exploitation: completions grow, the longer one wins more often in the data than it should; balance the data, length-regularise. Forgetting: perplexity on SFT text and unrelated benchmarks; **raise** β, an NLL term, replay. Amplification: compare a trait's odds in the data with its odds in the policy; balance. Shift: accuracy on held-out groups; wider data. Displacement: `logps/chosen` falls on a fixed set; DPOP, NLL. Noise: the margins stay small; more or better labels, the robust loss.
+# Mode collapse: the share of the most common text grows (distinct n-grams alone can miss it); **raise** β, train less. Length exploitation: completions grow, the longer one wins more often in the data than it should; balance the data, length-regularise. Forgetting: perplexity on SFT text and unrelated benchmarks; **raise** β, an NLL term, replay. Amplification: compare a trait's odds in the data with its odds in the policy; balance. Shift: accuracy on held-out groups; wider data. Displacement: `logps/chosen` falls on a fixed set; DPOP, NLL. Noise: the margins stay small; more or better labels, the robust loss.
 #
 # The usual answer says "lower β" for collapse and forgetting. That is the wrong way round: β is the weight of the KL term, so a lower β lets the policy move *farther* from the reference. Lesson 06 measured it.
 #
 # </details>
 # <details><summary>My chosen reward falls during training while the accuracy rises. Is that a bug?</summary>
 #
-# Not necessarily. The loss sees only the difference of the two log-ratios; both can fall as long as the rejected one falls faster. It is harmless while samples stay good, and a fault when the mass goes to text that nobody compared. Look at `logps/chosen` on fixed pairs, at the pairs' similarity and at samples; then try DPOP or an NLL term, or a smaller learning rate.
+# Not necessarily. The loss sees only the difference of the two log-ratios; both can fall as long as the rejected one falls faster. It is harmless while samples stay good, and a fault when the mass goes to text that nobody compared. Look at `logps/chosen` on fixed pairs, at the pairs' similarity and at samples; then try DPOP or an NLL term.
 #
 # </details>
 # <details><summary>A third of your labels are wrong. Does label smoothing help?</summary>

@@ -20,6 +20,7 @@ from dpo_lab.course.observing import Drive, Observation, Raised, Raises, observe
 from dpo_lab.course.plain import to_plain
 
 STUB = "NotImplementedError"
+STUB_MESSAGE = "write me"
 NO_GRADIENT = "no gradient arrives at that input: is something detached, or turned into a Python number?"
 Driver = Callable[[Drive], Observation]
 
@@ -213,7 +214,7 @@ class _Case:
         raised = seen.raised
         # a stub is not an answer, even where a RuntimeError is wanted, of which NotImplementedError is one
         if (
-            raised.kind != STUB
+            not unwritten(raised)
             and self.expected.kind in raised.kinds
             and self.expected.part.lower() in raised.message.lower()
         ):
@@ -222,7 +223,7 @@ class _Case:
 
     def diagnosis(self, seen: Observation, problem: Difference, mistakes: Sequence[Mistake]) -> Diagnosis:
         """Words for a rejected observation."""
-        if seen.raised is not None and seen.raised.kind == STUB:
+        if seen.raised is not None and unwritten(seen.raised):
             return Diagnosis("not written", f"`{self.drive.name}` is not written yet.")
         shown = {"inputs": self._inputs(), "printed": seen.printed}
         if not isinstance(problem.yours, Raised) and problem.words and not _about_inputs(problem):
@@ -276,6 +277,14 @@ class _Case:
         if isinstance(which, str) or which >= len(self.parameters):
             return f"`{which}`"
         return f"`{self.parameters[which]}`"
+
+
+def unwritten(raised: Raised) -> bool:
+    """Whether an exception says that there is no answer yet: a stub's own, or one that no line of an answer raised.
+
+    Torch raises NotImplementedError too, for an operation that a type of tensor lacks.
+    """
+    return raised.kind == STUB and (raised.line is None or raised.message in ("", STUB_MESSAGE))
 
 
 def words_for(raised: Raised) -> str:

@@ -13,7 +13,8 @@ from dpo_lab.checks import check_batch
 def select_active_pairs(margins: Tensor, n: int) -> list[int]:
     """The n unlabelled pairs that the policy is least sure of: uncertainty sampling.
 
-    With margin m the policy gives the first completion the win probability σ(m); it is least sure at m = 0.
+    With margin m the policy gives the first completion the win probability σ(m); it is least sure at m = 0. Margins are
+    compared by |m|, not by |σ(m) − ½|, which rounding makes equal for large margins.
 
     Args:
         margins: (N,), implicit-reward margin of each unlabelled pair, first completion minus second; either sign.

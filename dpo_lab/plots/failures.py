@@ -107,18 +107,19 @@ def optimal_share(data: float, reference: float, beta: float) -> float:
 
 
 def plot_groups(table: pd.DataFrame, by: str, groups: Sequence[str]) -> Figure:
-    """Accuracy of each group of test pairs, settings side by side: a dot a seed, a line through the means."""
+    """Accuracy of each group of test pairs, settings side by side: a dot a seed, a bar at their mean."""
     figure, axes = subplots(width=7.4, height=3.3)
     kinds = list(table.groupby(by, sort=False))
-    for offset, color, (name, runs) in zip((-0.1, 0.1), (SEQUENCE[1], ACCENT), kinds, strict=False):
-        places = [x + offset for x in range(len(groups))]
-        axes.plot(places, [runs[group].mean() for group in groups], color=color, label=name, linewidth=1.5)
-        for place, group in zip(places, groups, strict=True):
-            axes.plot([place] * len(runs), runs[group], "o", color=color, markersize=5, alpha=0.65)
+    for offset, color, (name, runs) in zip((-0.14, 0.14), (SEQUENCE[1], ACCENT), kinds, strict=False):
+        for x, group in enumerate(groups):
+            place, values = x + offset, runs[group]
+            axes.plot([place] * len(values), values, "o", color=color, markersize=5, alpha=0.65)
+            named = {"label": name} if x == 0 else {}
+            axes.plot([place - 0.1, place + 0.1], [values.mean()] * 2, color=color, linewidth=2.2, **named)
     axes.axhline(0.5, **GUIDE_LINE)
     axes.annotate("coin", (0, 0.5), xytext=(-12, 4), textcoords="offset points", fontsize=9)
     axes.set_xticks(range(len(groups)), groups)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.legend(title="trained on", loc="center left")
-    label(axes, "test pairs", "reward accuracy", "New items are no harder, new aspects are")
+    label(axes, "test pairs", "reward accuracy", "New items are no harder, new words are")
     return figure

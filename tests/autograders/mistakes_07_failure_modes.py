@@ -228,6 +228,10 @@ def ties_count(pc, pr, rc, rr):
     return share((pc <= rc) & (pc - rc >= pr - rr))
 
 
+def brackets_forgotten(pc, pr, rc, rr):
+    return share(pc < rc & (pc - rc > pr - rr))
+
+
 def binned(predicted, outcomes, bins, weigh=True, absolute=True, empty=0.0, places=None, middle=False):
     """The right answer with one part exchanged."""
     places = (predicted * bins).long().clamp(max=bins - 1) if places is None else places
@@ -275,6 +279,15 @@ def closed_on_the_right(predicted, outcomes, bins=10):
     return binned(predicted, outcomes, bins, places=((predicted * bins).ceil().long() - 1).clamp(min=0))
 
 
+def open_on_the_left(predicted, outcomes, bins=10):
+    places = (predicted * bins).ceil().long() - 1  # a forecast of 0 falls out
+    return binned(predicted, outcomes, bins, places=places)
+
+
+def empty_bins_counted(predicted, outcomes, bins=10):
+    return binned(predicted, outcomes, bins, empty=float("nan"))
+
+
 def nearest_edge(predicted, outcomes, bins=10):
     return binned(predicted, outcomes, bins, places=(predicted * bins).round().long().clamp(max=bins - 1))
 
@@ -301,6 +314,14 @@ def margins_returned(margins, n):
 
 def later_row_first(margins, n):
     return [len(margins) - 1 - i for i in torch.argsort(margins.abs().flip(0), stable=True)[:n].tolist()]
+
+
+def by_topk(margins, n):
+    return torch.topk(margins.abs(), n, largest=False).indices.tolist()
+
+
+def by_unstable_sort(margins, n):
+    return torch.argsort(margins.abs())[:n].tolist()
 
 
 def sum_over(flipped, votes, weight, coefficient=True):
@@ -330,6 +351,10 @@ def ties_are_right(flipped, votes):
 
 def exactly_a_majority(flipped, votes):
     return sum_over(flipped, votes, lambda k: float(k == votes // 2 + 1))
+
+
+def tie_among_the_majorities(flipped, votes):
+    return sum_over(flipped, votes, lambda k: float(k >= votes // 2))
 
 
 def all_err(flipped, votes):
@@ -552,6 +577,12 @@ MISTAKES = {
             "A pair that has not moved has neither lost nor learnt anything: compare with < and >, not <= and >=.",
             ties_count,
         ),
+        Mistake(
+            "brackets forgotten",
+            "`&` binds more tightly than `<` and `>`: Python reads `a < b & c > d` as `a < (b & c) > d`. Put each "
+            "comparison into brackets.",
+            brackets_forgotten,
+        ),
     ],
     "calibration_error": [
         Mistake(
@@ -592,6 +623,17 @@ MISTAKES = {
             certainty_lost,
         ),
         Mistake(
+            "zero lost",
+            "Your bins are (k/K, (k + 1)/K]: a forecast on an edge belongs to the bin above it, and one of exactly 0, "
+            "which belongs to the first bin, is in none of yours.",
+            open_on_the_left,
+        ),
+        Mistake(
+            "empty bins counted",
+            "The mean of an empty bin is NaN, and NaN times 0 is NaN. Empty bins add nothing: skip them.",
+            empty_bins_counted,
+        ),
+        Mistake(
             "closed on the right",
             "Bin k holds [k/K, (k + 1)/K): a forecast on an edge belongs to the bin above it.",
             closed_on_the_right,
@@ -627,6 +669,16 @@ MISTAKES = {
             "Among equally unsure pairs the earlier row comes first: sort with stable=True.",
             later_row_first,
         ),
+        Mistake(
+            "equals in no order (topk)",
+            "torch.topk gives equals in no fixed order. Keep them in row order: torch.argsort(..., stable=True).",
+            by_topk,
+        ),
+        Mistake(
+            "equals in no order (argsort)",
+            "torch.argsort gives equals in no fixed order unless you ask for it. Keep them in row order: stable=True.",
+            by_unstable_sort,
+        ),
     ],
     "majority_error": [
         Mistake(
@@ -653,6 +705,12 @@ MISTAKES = {
             "exactly a majority",
             "You counted the narrowest wrong majority alone. Larger ones are wrong too: sum over all of them.",
             exactly_a_majority,
+        ),
+        Mistake(
+            "from votes // 2 on",
+            "More than half begins at votes // 2 + 1: with five votes, two that err are no majority, and with four they "
+            "are a tie, of which only half counts.",
+            tie_among_the_majorities,
         ),
         Mistake(
             "all err",

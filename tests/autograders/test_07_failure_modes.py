@@ -230,7 +230,7 @@ def test_calibration_error_matches_the_definition(submission, fresh):
 def test_calibration_error_puts_forecasts_on_an_edge_into_the_right_bin(submission, fresh):
     edges = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0, 1.0], dtype=torch.float64)
     predicted = torch.cat([edges, torch.tensor([0.05, 0.3, 0.45, 0.6, 0.8, 0.93], dtype=torch.float64)])
-    outcomes = torch.tensor([1.0, 1, 0, 1, 0, 0, 0, 1, 1, 0, 1, 0], dtype=torch.float64)
+    outcomes = torch.tensor([1.0, 1, 0, 0, 0, 0, 0, 1, 0, 1, 1, 0], dtype=torch.float64)
     order = torch.randperm(12, generator=fresh.torch)
     predicted, outcomes = predicted[order], outcomes[order]
     expected = expected_calibration_error(predicted, outcomes, 4)

@@ -126,6 +126,17 @@ def test_a_stub_is_not_written_yet(mini):
     assert result.__module__ == "minicourse.gaps"
 
 
+def test_an_operation_that_torch_lacks_is_an_error_of_written_code(mini):
+    report, _ = report_on(mini, "return scale * (high - low) * (high > 0 & low)")
+    assert report.status == "error" and "not implemented for 'Float'" in report.headline
+    assert "in your line 4: `return scale" in report.headline
+
+
+@pytest.mark.parametrize("body", ["raise NotImplementedError", "raise NotImplementedError('write me')"])
+def test_a_stub_is_known_by_its_words(mini, body):
+    assert report_on(mini, body)[0].status == "not written"
+
+
 @pytest.mark.parametrize("thing", [None, "scaled_gap", 3, lambda high: high, len, torch.ones(2)])
 def test_what_is_no_exercise_function_gets_kind_words_and_the_finished_one(mini, thing):
     report, result = examine(mini, thing, ("scaled_gap",))
