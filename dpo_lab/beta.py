@@ -92,7 +92,8 @@ def best_of_n_logps(ref_logps: Tensor, rewards: Tensor, n: int) -> Tensor:
 def best_of_n_kl_bound(n: int) -> float:
     """log n − (n − 1)/n, in nats: KL(best-of-n ‖ reference) is at most that (Beirami et al. 2024, arXiv 2401.01879).
 
-    It is reached where no reward comes twice and no completion is likely; where one completion is, the KL lies below.
+    It is reached where no completion that can win is likely to be drawn twice (n π_ref(y) far below 1); else the KL
+    lies below.
 
     Raises:
         ValueError: n < 1.

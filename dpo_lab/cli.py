@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +28,13 @@ def build_parser() -> argparse.ArgumentParser:
         prog="dpo-lab", description="Learn Direct Preference Optimization by building it."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    add_training_commands(commands)
+    add_course_commands(commands)
+    return parser
 
+
+def add_training_commands(commands: Any) -> None:
+    """What trains a model or looks at a run."""
     demo = commands.add_parser(
         "demo", help="align SmolLM2 on the shipped pairs and compare before with after"
     )
@@ -59,6 +66,9 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_argument("--pairs", help="the training pairs: a JSON Lines file or the name of shipped ones")
     doctor.set_defaults(run=run_doctor)
 
+
+def add_course_commands(commands: Any) -> None:
+    """What has to do with notebooks and set-up."""
     check = commands.add_parser("check", help="grade notebooks in the terminal")
     check.add_argument(
         "notebooks", nargs="*", metavar="NOTEBOOK", help="notebooks or folders (default: notebooks/)"
@@ -77,7 +87,6 @@ def build_parser() -> argparse.ArgumentParser:
 
     models = commands.add_parser("models", help="fetch the models that the course uses")
     models.set_defaults(run=run_models)
-    return parser
 
 
 def run_demo(options: argparse.Namespace) -> int | None:

@@ -59,6 +59,7 @@ def train(pairs: list[Pair], seed: int, held_out: int = 0, **settings: Any) -> H
 
 
 def some_pairs(seed: int, count: int) -> list[Pair]:
+    """`count` shipped pairs in a row, other ones for another seed."""
     pairs = tiny_lab().pairs
     first = 131 * seed % (len(pairs) - count + 1)
     return [dict(pairs[i]) for i in range(first, first + count)]
@@ -129,6 +130,7 @@ def first_batch(run: BrokenRun) -> dict[str, float]:
 
 
 def log_of(history: History) -> str:
+    """A history as text, one record a line: a sweep keeps plain values."""
     return "\n".join(json.dumps(record) for record in history)
 
 

@@ -1,11 +1,11 @@
-"""Runs of lesson 07: mode collapse, length exploitation, forgetting, distribution shift."""
+"""Runs of lesson 07: mode collapse, length exploitation, forgetting."""
 
 from __future__ import annotations
 
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,9 +13,7 @@ from torch import Tensor
 
 from dpo_lab.diagnostics.forgetting import forgetting
 from dpo_lab.diagnostics.lengths import prefers_longer
-from dpo_lab.diagnostics.texts import distinct_n
-from dpo_lab.diagnostics.variety import self_bleu
-from dpo_lab.evaluation import pair_accuracies
+from dpo_lab.diagnostics.variety import distinct_n, self_bleu
 from dpo_lab.history import History
 from dpo_lab.lab import Lab
 from dpo_lab.policies import Policy
@@ -46,6 +44,7 @@ def clauses(text: str) -> int:
 
 
 def words(text: str) -> int:
+    """How many words a review has."""
     return len(text.split())
 
 
@@ -235,67 +234,4 @@ def memory_run(cure: str, seed: int, *, steps: int = 40, samples: int = 96) -> d
         "praise": ratios["praise"],
         "blame": ratios["blame"],
         "on_topic": sum(named) / samples,
-    }
-
-
-# --- 5 distribution shift (4, amplification, is in traits.py)
-
-
-def sorted_pairs(
-    keep: Callable[[str], bool],
-    items: str,
-    n: int,
-    seed: int,
-    alike: Callable[[str], Any] = lambda text: None,
-) -> list[Pair]:
-    """Pairs of grammar reviews of one prompt, the one of higher true reward chosen, without noise.
-
-    Args:
-        keep: which reviews may be in a pair.
-        items: "train" or "heldout".
-        n: number of pairs.
-        seed: of reviews and pairing.
-        alike: both reviews of a pair have the same value of this.
-    """
-    rng, asked = random.Random(seed), set(review.prompts(items))
-    by: dict[Any, list[str]] = {}
-    for row in review.sample_reviews(12_000, seed=300 + seed):
-        if row["prompt"] in asked and keep(row["completion"]):
-            by.setdefault((row["prompt"], alike(row["completion"])), []).append(row["completion"])
-    keys, pairs = [key for key, texts in by.items() if len(texts) > 1], []
-    while len(pairs) < n:
-        key = rng.choice(keys)
-        worse, better = sorted(rng.sample(by[key], 2), key=review.true_reward)
-        if review.true_reward(worse) < review.true_reward(better):
-            pairs.append({"prompt": key[0], "chosen": better, "rejected": worse})
-    return pairs
-
-
-def shift_groups(n: int = 200) -> dict[str, list[Pair]]:
-    """Test pairs that are less and less like training pairs of one clause, which all speak of food."""
-    return {
-        "same kind": sorted_pairs(lambda text: clauses(text) == 1, "train", n, 1),
-        "new items": sorted_pairs(lambda text: clauses(text) == 1, "heldout", n, 2),
-        "long": sorted_pairs(lambda text: clauses(text) >= 3, "train", n, 3),
-        "other aspects": sorted_pairs(lambda text: clauses(text) == 2, "train", n, 4, alike=first_reward),
-    }
-
-
-def first_reward(text: str) -> float:
-    """True reward of a review's first clause, which is the one about the food."""
-    found = text.split()
-    ends = [found.index(mark) for mark in ("and", "but", ".") if mark in found]
-    return review.true_reward(" ".join(found[: min(ends)]))
-
-
-def shift_run(pairs: str, seed: int, *, steps: int = 32) -> dict[str, float]:
-    """DPO on 512 `narrow` pairs (one clause) or as many `broad` ones (up to three), then each group's accuracy."""
-    lab = Lab.auto("tiny")
-    policy = lab.fresh_policy()
-    most = {"narrow": 1, "broad": 3}[pairs]
-    made = sorted_pairs(lambda text: clauses(text) <= most, "train", 512, 5)
-    train(policy, lab, made, steps, seed, beta=0.3)
-    return {
-        name: pair_accuracies(policy, lab.reference, rows)["rewards/accuracies"]
-        for name, rows in shift_groups().items()
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from dpo_lab.diagnostics.texts import distinct_n
+from dpo_lab.diagnostics.variety import distinct_n
 from dpo_lab.history import History
 from dpo_lab.lab import Lab
 from dpo_lab.policies import Policy

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+from typing import Any
+
 from dpo_lab.evaluation import pair_accuracies
-from dpo_lab.experiments.failures import Pair, clauses, first_reward, sorted_pairs, train
+from dpo_lab.experiments.failures import Pair, clauses, train
 from dpo_lab.lab import Lab
 from dpo_lab.worlds import review
 
 NEW_WORDS = {word for aspect in ("staff", "price", "room") for word in review.ADJECTIVES[aspect]}
 
 
-def later_words(text: str) -> list[str]:
-    """The words of a review from the end of its first clause on."""
+def split_clause(text: str) -> tuple[str, str]:
+    """A review's first clause, which is the one about the food, and all that follows it."""
     found = text.split()
-    return found[min(found.index(mark) for mark in ("and", "but", ".") if mark in found) :]
+    end = min(found.index(mark) for mark in ("and", "but", ".") if mark in found)
+    return " ".join(found[:end]), " ".join(found[end:])
+
+
+def first_reward(text: str) -> float:
+    """True reward of a review's first clause."""
+    return review.true_reward(split_clause(text)[0])
 
 
 def only_new_words(text: str) -> bool:
@@ -21,7 +31,38 @@ def only_new_words(text: str) -> bool:
 
     One-clause pairs have endings (`best to avoid`) and adverbs (`very`) in them: a group that is to be new must not.
     """
-    return clauses(text) == 2 and all(word in NEW_WORDS for word in later_words(text) if review.valence(word))
+    later = split_clause(text)[1].split()
+    return clauses(text) == 2 and all(word in NEW_WORDS for word in later if review.valence(word))
+
+
+def sorted_pairs(
+    keep: Callable[[str], bool],
+    items: str,
+    n: int,
+    seed: int,
+    alike: Callable[[str], Any] = lambda text: None,
+) -> list[Pair]:
+    """Pairs of grammar reviews of one prompt, the one of higher true reward chosen, without noise.
+
+    Args:
+        keep: which reviews may be in a pair.
+        items: "train" or "heldout".
+        n: number of pairs.
+        seed: of reviews and pairing.
+        alike: both reviews of a pair have the same value of this.
+    """
+    rng, asked = random.Random(seed), set(review.prompts(items))
+    by: dict[Any, list[str]] = {}
+    for row in review.sample_reviews(12_000, seed=300 + seed):
+        if row["prompt"] in asked and keep(row["completion"]):
+            by.setdefault((row["prompt"], alike(row["completion"])), []).append(row["completion"])
+    keys, pairs = [key for key, texts in by.items() if len(texts) > 1], []
+    while len(pairs) < n:
+        key = rng.choice(keys)
+        worse, better = sorted(rng.sample(by[key], 2), key=review.true_reward)
+        if review.true_reward(worse) < review.true_reward(better):
+            pairs.append({"prompt": key[0], "chosen": better, "rejected": worse})
+    return pairs
 
 
 def shift_groups(n: int = 200) -> dict[str, list[Pair]]:

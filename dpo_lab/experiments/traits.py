@@ -42,6 +42,7 @@ def staff_pairs(share: float, n: int, seed: int = 0) -> list[Pair]:
 
 
 def mentions_staff(text: str) -> bool:
+    """Whether a review mentions anyone who works there."""
     return review.staff_reward(text) > 0
 
 

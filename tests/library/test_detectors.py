@@ -10,8 +10,7 @@ import torch
 from dpo_lab.diagnostics.amplification import amplification
 from dpo_lab.diagnostics.forgetting import forgetting, perplexity
 from dpo_lab.diagnostics.lengths import prefers_longer
-from dpo_lab.diagnostics.texts import distinct_n
-from dpo_lab.diagnostics.variety import self_bleu
+from dpo_lab.diagnostics.variety import distinct_n, self_bleu
 from dpo_lab.experiments.failures import (
     LENGTH_PRICE,
     balance_lengths,
@@ -20,9 +19,9 @@ from dpo_lab.experiments.failures import (
     log_ratio_gaps,
     mask_item,
     pair_lengths,
-    sorted_pairs,
     train,
 )
+from dpo_lab.experiments.shift import sorted_pairs, split_clause
 from dpo_lab.experiments.traits import staff_pairs, traits
 from dpo_lab.lab import Lab
 from dpo_lab.worlds import review
@@ -149,6 +148,10 @@ def test_made_pairs_are_what_they_say():
     house = house_pairs(128)
     won = [mask_item(pair["prompt"], pair["chosen"]) == "i loved the ITEM ." for pair in house]
     assert len(house) == 128 and 0.6 < sum(won) / 128 < 0.9
+    assert split_clause("the soup was tasty but the room was dirty .") == (
+        "the soup was tasty",
+        "but the room was dirty .",
+    )
     rows = sorted_pairs(lambda text: True, "heldout", 30, 0)
     assert all(review.true_reward(row["chosen"]) > review.true_reward(row["rejected"]) for row in rows)
 
