@@ -34,6 +34,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
+from tqdm.auto import tqdm
 
 from dpo_lab.beta import best_of_n_kl_bound
 from dpo_lab.bradley_terry import optimal_policy
@@ -386,7 +387,8 @@ print("mean KL falls from each β to the next:", falling)
 before = measure_policy(lab, lab.reference, beta=1.0, samples=by_preset(128, 16), seed=0)
 columns = table.round(3).T.astype(object)
 columns["reference"] = [round(before[name], 3) if name in before else "" for name in columns.index]
-untrained = [lab.measure(lab.reference, 128, seed=seed).reward.mean for seed in range(by_preset(8, 2))]
+again = tqdm(range(by_preset(8, 2)), desc="untrained reference")
+untrained = [lab.measure(lab.reference, 128, seed=seed).reward.mean for seed in again]
 print(
     "reward of the untrained reference, measured again and again on 128 samples:",
     f"standard deviation {pd.Series(untrained).std():.2f}",
@@ -396,7 +398,8 @@ columns
 # %%
 show(
     plot_beta_metrics(runs),
-    "Everything the sweep measured, against β. Dots are runs with different seeds, lines their means.",
+    "Only distance and the held-out log-probs follow β all the way; the other four have no such order. "
+    "Dots are runs with different seeds, lines their means.",
     alt="Six panels against beta. Distance falls; held-out log-probs of chosen and rejected rise and "
     "close up; reward, length and variety have wide spreads.",
 )
@@ -715,7 +718,9 @@ def kl_with_higher_beta(weights, beta=3.0):
 
 labels = {"both labels": small.pair_weights, "the better word": drawn_together * always}
 labels |= {f"drawn once, {i}": drawn_together * won for i, won in enumerate(won_once)}
-moves = pd.DataFrame({name: kl_with_higher_beta(weights) for name, weights in labels.items()})
+moves = pd.DataFrame(
+    {name: kl_with_higher_beta(weights) for name, weights in tqdm(labels.items(), desc="labels")}
+)
 table = moves.rename_axis("step").T.rename(columns="KL, step {}".format)
 won, lost = (
     {(str(pair["prompt"]), str(pair[side])) for pair in lab.pairs} for side in ("chosen", "rejected")

@@ -277,9 +277,8 @@ columns = ["length", "reward", "reward per token", "kl", "prefers_longer", "accu
 over_seeds(lengths, "cure", columns)
 
 # %%
-lengths.pivot(index="cure", columns="seed", values="length").loc[list(dict.fromkeys(lengths["cure"]))].round(
-    1
-)
+by_seed = lengths.pivot(index="cure", columns="seed", values="length")
+by_seed.loc[list(dict.fromkeys(lengths["cure"]))].round(1)
 
 # %% [markdown]
 # The leaning that was hardly visible in the pairs takes the samples from 16.03 ± 3.26 tokens to 30.51 ± 7.82. The judge inside shows it as well: on the same held-out pairs the implicit reward prefers the longer review in 0.49 of them, against 0.39 after fair labels. Compare with that 0.39, here and below, and not with one half. Fair *labels* prefer the longer review in half of the pairs, but a policy trained on them does not have to: the likely reason is that training lowers most log-ratios (section 6), and a longer review has more tokens to lower.

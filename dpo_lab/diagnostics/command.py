@@ -16,12 +16,15 @@ from rich.text import Text
 from dpo_lab.diagnostics.doctor import diagnose
 from dpo_lab.diagnostics.findings import Finding, alarms
 
-COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+COLOURS = {"error": "bright_red", "warning": "yellow", "note": "cyan"}
+PAGE_WIDTH = 84  # columns of a notebook's page; Rich would take 115 there, and the page cuts off the rest
 
 
 def show_findings(findings: Sequence[Finding], console: Console | None = None) -> None:
     """Print findings, most urgent first, or that there is none."""
     console = console or Console()
+    if console.is_jupyter:
+        console.width = PAGE_WIDTH
     if not alarms(findings):
         console.print("[green]No alarm:[/green] nothing that the doctor knows is wrong with this run.")
     for number, finding in enumerate(findings, start=1):

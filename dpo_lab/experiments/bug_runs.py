@@ -99,14 +99,38 @@ WEAKER = {"delicious": "tasty", "helpful": "friendly", "lovely": "cosy", "fair":
 
 def near_identical(seed: int) -> History:
     """Pairs that differ in one word."""
+    return train([twin for _, twin in twins(seed)], seed, **DRILL_6)
+
+
+def twins(seed: int, count: int = 96) -> list[tuple[Pair, Pair]]:
+    """Shipped pairs, each with itself again where a weaker word in the chosen text makes the rejected one."""
     rows = {}
     for pair in some_pairs(seed, 1024):
         words = pair["chosen"].split()
         strong = next((word for word in words if word in WEAKER), None)
         if strong is not None:
             changed = " ".join(WEAKER[word] if word == strong else word for word in words)
-            rows[pair["prompt"] + pair["chosen"]] = {**pair, "rejected": changed}
-    return train(list(rows.values())[:96], seed, lr=1e-3, epochs=3)
+            rows[pair["prompt"] + pair["chosen"]] = (pair, {**pair, "rejected": changed})
+    return list(rows.values())[:count]
+
+
+DRILL_6 = {"lr": 1e-3, "epochs": 3}
+ASKED: Mapping[str, dict[str, Any]] = {
+    "as in run 6": {},
+    "the original rejected texts": {},
+    "rate of 3e-4": {"lr": 3e-4},
+    "NLL term": {"nll_weight": 1.0},
+    "DPOP": {"loss": "dpop"},
+}
+"""What one could change about drill 6, to see what its falling chosen reward comes from."""
+
+
+def cause_run(change: str, seed: int) -> dict[str, float]:
+    """Drill 6 with one thing changed, a key of `ASKED`: its mean chosen reward over the last third of the steps."""
+    pairs = [pair if change == "the original rejected texts" else twin for pair, twin in twins(seed)]
+    rewards = train(pairs, seed, **{**DRILL_6, **ASKED[change]})["rewards/chosen"]
+    late = rewards[-(len(rewards) // 3) :]
+    return {"chosen reward": sum(late) / len(late)}
 
 
 DRILLS: Mapping[str, Callable[[int], History]] = {
