@@ -13,11 +13,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from dpo_lab.checks import check_fraction, check_positive
-from dpo_lab.encoding import Encoded, collate, collate_rows, encode_pair, truncate_prompt
+from dpo_lab.encoding import Encoded, encode_pair, truncate_prompt
 from dpo_lab.history import History
 from dpo_lab.logprobs import completion_logprobs
 from dpo_lab.loop import LoopConfig, run_loop, split
 from dpo_lab.losses import dpo_loss, preference_metrics
+from dpo_lab.packing import score_groups, score_pairs
 from dpo_lab.policies import Policy, check_same_tokenizer
 from dpo_lab.variants import LOSSES, chosen_nll
 
@@ -135,18 +136,13 @@ class PairObjective:
     def weight(self, rows: list[int]) -> float:
         return len(rows)
 
-    def batch(self, rows: list[int]) -> dict[str, Tensor]:
-        return collate([self.chosen[i] for i in rows], [self.rejected[i] for i in rows], self.pad)
-
     def loss(self, model: torch.nn.Module, rows: list[int]) -> tuple[Tensor, dict[str, float]]:
-        batch = to_device(self.batch(rows), model)
-        device = batch["input_ids"].device
+        chosen, rejected = [self.chosen[i] for i in rows], [self.rejected[i] for i in rows]
+        policy_logps = score_pairs(model, chosen, rejected, self.pad)
+        device = policy_logps[0].device
         references = self.ref_chosen_logps[rows].to(device), self.ref_rejected_logps[rows].to(device)
-        config = self.config
-        if config.loss == "sigmoid" and not config.nll_weight:
-            loss, metrics = dpo_step_loss(model, batch, *references, self.beta, config.label_smoothing)
-        else:
-            loss, metrics = variant_step_loss(model, batch, *references, self.beta, config)
+        lengths = completion_lengths(chosen).to(device), completion_lengths(rejected).to(device)
+        loss, metrics = configured_loss(*policy_logps, *references, *lengths, self.beta, self.config)
         if self.scheduled:
             metrics["beta"] = self.beta
         return loss * len(rows), metrics
@@ -200,24 +196,25 @@ def dpo_step_loss(
     return losses.mean(), metrics
 
 
-def variant_step_loss(
-    model: torch.nn.Module,
-    batch: dict[str, Tensor],
+def configured_loss(
+    policy_chosen_logps: Tensor,
+    policy_rejected_logps: Tensor,
     ref_chosen_logps: Tensor,
     ref_rejected_logps: Tensor,
+    chosen_lengths: Tensor,
+    rejected_lengths: Tensor,
     beta: float,
     config: DPOConfig,
 ) -> tuple[Tensor, dict[str, float]]:
-    """`dpo_step_loss` for any loss of `variants.LOSSES`, with the chosen completions' NLL where it is asked for.
+    """The loss that a config names, with the chosen completions' NLL where it is asked for.
 
-    Arguments and returns as there. `logps/*` are sums whatever the loss takes; `nll` is logged where it counts.
+    All six tensors are (B,); the log-probs are sums in nats, the lengths completion tokens as floats.
+
+    Returns:
+        The mean loss and the metrics, as `dpo_step_loss` does; `nll` is logged where it counts.
     """
     variant = LOSSES[config.loss]
-    policy_logps = completion_logprobs(model, batch)
-    lengths = batch["completion_mask"].sum(dim=-1).to(policy_logps.dtype)
-    chosen_logps, rejected_logps = policy_logps.chunk(2)
-    chosen_lengths, rejected_lengths = lengths.chunk(2)
-    four = [chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps]
+    four = [policy_chosen_logps, policy_rejected_logps, ref_chosen_logps, ref_rejected_logps]
     if variant.average:
         sides = (chosen_lengths, rejected_lengths) * 2
         four = [logps / length for logps, length in zip(four, sides, strict=True)]
@@ -229,11 +226,18 @@ def variant_step_loss(
     losses, chosen_rewards, rejected_rewards = variant.function(*four, beta=beta, **options)
     metrics = {}
     if config.nll_weight:
-        nll = chosen_nll(chosen_logps, chosen_lengths)
+        nll = chosen_nll(policy_chosen_logps, chosen_lengths)
         losses = losses + config.nll_weight * nll
         metrics["nll"] = nll.detach().mean().item()
-    metrics |= preference_metrics(losses, chosen_rewards, rejected_rewards, chosen_logps, rejected_logps)
+    metrics |= preference_metrics(
+        losses, chosen_rewards, rejected_rewards, policy_chosen_logps, policy_rejected_logps
+    )
     return losses.mean(), metrics
+
+
+def completion_lengths(rows: Iterable[Encoded]) -> Tensor:
+    """(N,) float32: tokens of each completion, its EOS included."""
+    return torch.tensor([float(sum(row.completion_mask)) for row in rows])
 
 
 def check_loss(name: str, label_smoothing: float, options: Mapping[str, float]) -> None:
@@ -298,8 +302,7 @@ class CompletionObjective:
         return sum(sum(self.rows[i].completion_mask) for i in rows)
 
     def loss(self, model: torch.nn.Module, rows: list[int]) -> tuple[Tensor, dict[str, float]]:
-        batch = to_device(collate_rows([self.rows[i] for i in rows], self.pad), model)
-        total = -completion_logprobs(model, batch).sum()
+        total = -score_groups(model, [[self.rows[i]] for i in rows], self.pad).sum()
         return total, {"loss": total.item() / self.weight(rows)}
 
     @torch.no_grad()
@@ -396,15 +399,12 @@ def pair_logprobs(
     policy.model.eval()
     chosen_logps, rejected_logps = [], []
     batches = split(list(range(len(encoded_chosen))), batch_size)
+    pad = policy.tokenizer.pad_token_id
     for rows in tqdm(batches, desc=progress, disable=progress is None, unit="batch"):
-        batch = collate(
-            [encoded_chosen[i] for i in rows],
-            [encoded_rejected[i] for i in rows],
-            policy.tokenizer.pad_token_id,
-        )
-        chosen, rejected = completion_logprobs(policy.model, to_device(batch, policy.model)).cpu().chunk(2)
-        chosen_logps.append(chosen)
-        rejected_logps.append(rejected)
+        sides = [encoded_chosen[i] for i in rows], [encoded_rejected[i] for i in rows]
+        chosen, rejected = score_pairs(policy.model, *sides, pad)
+        chosen_logps.append(chosen.cpu())
+        rejected_logps.append(rejected.cpu())
     policy.model.train(was_training)
     return torch.cat(chosen_logps), torch.cat(rejected_logps)
 

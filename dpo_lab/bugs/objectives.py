@@ -46,6 +46,10 @@ class Steps(PairObjective):
     def encode(self, pairs: list[Mapping[str, Any]]) -> tuple[list[Encoded], list[Encoded]]:
         return encode_pairs(self.policy.tokenizer, pairs, self.config.max_length)
 
+    def batch(self, rows: list[int]) -> dict[str, Tensor]:
+        """Chosen rows first, padded: most bugs sit in what is done to a rectangle."""
+        return collate([self.chosen[i] for i in rows], [self.rejected[i] for i in rows], self.pad)
+
     @torch.no_grad()
     def reference_pass(self) -> tuple[Tensor, Tensor]:
         """(N,) chosen and (N,) rejected log-probs of all pairs, once, before the first step."""
