@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from dpo_lab.encoding import Encoded, collate_rows
 from dpo_lab.logprobs import completion_logprobs
 
 WIDTH = 128  # narrower rows leave more gaps, wider ones pay for attention between strangers
+CHUNK = 2**24  # logits held at a time: 64 MiB in float32, 341 tokens of SmolLM2's vocabulary
 PACKABLE = frozenset({"gemma", "gpt2", "llama", "mistral", "qwen2", "qwen3", "smollm3"})
 """Model types that take a mask of one's own, held equal to the padded form by a test; others are padded."""
 
@@ -92,12 +94,29 @@ def packed_logprobs(model: torch.nn.Module, packed: Packed, device: torch.device
         attention_mask=mask,
         use_cache=False,
     ).last_hidden_state
-    logits = language_model.get_output_embeddings()(hidden.flatten(0, 1)[packed.sources.to(device)])
-    logits = logits if logits.dtype == torch.float64 else logits.float()  # bf16 is too coarse for a sum
-    picked = logits.gather(-1, packed.targets.to(device)[:, None]).squeeze(-1)
-    token_logps = picked - logits.logsumexp(dim=-1)
-    totals = torch.zeros(packed.completions, dtype=token_logps.dtype, device=device)
-    return totals.index_add(0, packed.owners.to(device), token_logps)
+    scored = hidden.flatten(0, 1)[packed.sources.to(device)]
+    logps = logprobs_of_targets(language_model.get_output_embeddings(), scored, packed.targets.to(device))
+    totals = torch.zeros(packed.completions, dtype=logps.dtype, device=device)
+    return totals.index_add(0, packed.owners.to(device), logps)
+
+
+def logprobs_of_targets(head: torch.nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
+    """(K,) float32 log-probs of K target tokens from their (K, D) hidden states, in chunks of bounded size.
+
+    A chunk's logits are dropped and computed again in the backward pass, so that memory does not grow with the number
+    of tokens times the vocabulary.
+    """
+
+    def of_chunk(states: Tensor, ids: Tensor) -> Tensor:
+        logits = head(states)
+        logits = logits if logits.dtype == torch.float64 else logits.float()  # bf16 is too coarse for a sum
+        return logits.gather(-1, ids[:, None]).squeeze(-1) - logits.logsumexp(dim=-1)
+
+    rows = max(1, CHUNK // head.weight.shape[0])
+    if len(targets) <= rows:
+        return of_chunk(hidden, targets)
+    chunks = zip(hidden.split(rows), targets.split(rows), strict=True)
+    return torch.cat([checkpoint(of_chunk, *chunk, use_reentrant=False) for chunk in chunks])
 
 
 def causal_lm(model: torch.nn.Module) -> Any:
@@ -163,7 +182,9 @@ class Segment:
         """The segment of rows with one prompt; their numbers count on from `first`."""
         prompt = rows[0].input_ids[: rows[0].completion_mask.index(True)]
         if not prompt:
-            raise ValueError("a row has no prompt token: its first completion token has nothing to predict it")
+            raise ValueError(
+                "a row has no prompt token: its first completion token has nothing to predict it"
+            )
         segment = cls(list(prompt), list(range(len(prompt))), [0] * len(prompt), [], [], [])
         for part, row in enumerate(rows, start=1):
             completion = row.input_ids[len(prompt) :]

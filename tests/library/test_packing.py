@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from dpo_lab import packing
 from dpo_lab.encoding import Encoded, collate_rows
 from dpo_lab.logprobs import completion_logprobs
 from dpo_lab.packing import PACKABLE, WIDTH, can_pack, first_fit, pack, packed_logprobs, score_groups
@@ -46,9 +47,7 @@ def ragged_groups(seed: int, groups: int = 9, longest: int = 40) -> list[list[En
     for number in range(groups):
         prompt = tokens(draw(1, 8))
         answers = [tokens(draw(1, longest)) for _ in range(1 + number % 3)]
-        made.append(
-            [Encoded([*prompt, *a], [False] * len(prompt) + [True] * len(a)) for a in answers]
-        )
+        made.append([Encoded([*prompt, *a], [False] * len(prompt) + [True] * len(a)) for a in answers])
     return made
 
 
@@ -79,7 +78,9 @@ def test_a_pair_costs_its_prompt_once_and_nothing_looks_across():
     completions = [sum(sum(row.completion_mask) for row in group) for group in groups]
     rows, width = packed.input_ids.shape
     assert width == WIDTH
-    assert rows <= -(-(sum(prompts) + sum(completions)) // width) + 1  # at most one row more than without gaps
+    assert (
+        rows <= -(-(sum(prompts) + sum(completions)) // width) + 1
+    )  # at most one row more than without gaps
     seen = packed.attention_mask[:, 0].sum(dim=-1)
     for source, target, owner in zip(packed.sources, packed.targets, packed.owners, strict=True):
         row, column = divmod(int(source), width)
@@ -135,6 +136,19 @@ def test_first_fit_places_every_length_once_and_never_overfills(lengths, width):
     assert all(sum(lengths[index] for index in row) <= width for row in rows)
     half_full = [row for row in rows if 2 * sum(lengths[index] for index in row) <= width]
     assert len(half_full) <= 1  # two such rows would have been one
+
+
+def test_chunks_change_neither_values_nor_gradients(monkeypatch):
+    model, groups = random_model("llama"), ragged_groups(seed=9)
+    whole, parts = [], []
+    for outcome, chunk in ((whole, 2**24), (parts, 40 * 7)):
+        monkeypatch.setattr(packing, "CHUNK", chunk)
+        model.zero_grad()
+        logps = score_groups(model, groups, PAD)
+        (logps**2).sum().backward()
+        outcome += [logps.detach(), *(parameter.grad.clone() for parameter in model.parameters())]
+    for one, other in zip(whole, parts, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
 def test_float32_stays_close_to_float64():
