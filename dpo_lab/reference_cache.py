@@ -1,4 +1,4 @@
-"""Reference log-probs on disk, keyed by what they depend on: a second run skips the pass, and nothing stale is found."""
+"""Reference log-probs on disk, keyed by what they depend on: a second run skips the pass, nothing stale is found."""
 
 from __future__ import annotations
 
