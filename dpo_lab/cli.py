@@ -29,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     add_training_commands(commands)
+    add_run_commands(commands)
     add_course_commands(commands)
     return parser
 
@@ -66,14 +67,54 @@ def add_training_commands(commands: Any) -> None:
     doctor.add_argument("--pairs", help="the training pairs: a JSON Lines file or the name of shipped ones")
     doctor.set_defaults(run=run_doctor)
 
+    evaluate = commands.add_parser(
+        "evaluate", help="hold a trained policy against its reference: a scorecard"
+    )
+    add_evaluation_options(evaluate)
+    evaluate.set_defaults(run=run_evaluate)
+
+
+def add_evaluation_options(evaluate: argparse.ArgumentParser) -> None:
+    """What `dpo-lab evaluate` takes."""
+    evaluate.add_argument("run_path", metavar="RUN", help="a run's folder (its output_dir), or a policy's")
+    evaluate.add_argument(
+        "--tier", choices=("tiny", "smollm2"), help="where it was trained (default: told by the tokenizer)"
+    )
+    evaluate.add_argument("--reference", help="the frozen reference, if it is not the tier's own policy")
+    evaluate.add_argument("--pairs", help="held-out pairs: a JSON Lines file or the name of shipped ones")
+    evaluate.add_argument("--memory", help="JSON Lines with prompt and completion that must not be forgotten")
+    evaluate.add_argument("--beta", type=float, help="of the implicit rewards (default: the run's, else 0.1)")
+    evaluate.add_argument("--samples", type=int, default=256, help="completions a side (default: 256)")
+    evaluate.add_argument("--seed", type=int, default=0, help="of the sampling (default: 0)")
+    evaluate.add_argument("--out", help="the report (default: report.html in the run's folder)")
+
+
+def add_run_commands(commands: Any) -> None:
+    """A run of one's own: what it will take, and the run."""
+    from dpo_lab import budget_command, train_command
+
+    train = commands.add_parser("train", help="train on any model and pairs, as a YAML file says")
+    train_command.add_arguments(train)
+    train.set_defaults(run=train_command.train_command)
+
+    budget = commands.add_parser("budget", help="memory, time and cost of a run before it is started")
+    budget_command.add_arguments(budget)
+    budget.set_defaults(run=budget_command.budget_command)
+
 
 def add_course_commands(commands: Any) -> None:
     """What has to do with notebooks and set-up."""
+    from dpo_lab.grading import command as grading
+
     check = commands.add_parser("check", help="grade notebooks in the terminal")
     check.add_argument(
         "notebooks", nargs="*", metavar="NOTEBOOK", help="notebooks or folders (default: notebooks/)"
     )
     check.set_defaults(run=run_check)
+
+    grade = commands.add_parser("grade", help="grade the submissions of a class in a sandbox")
+    grading.add_arguments(grade)
+    grade.set_defaults(run=run_grade)
 
     build = commands.add_parser("build", help="build the notebooks from solutions/*.py and the library")
     build.add_argument(
@@ -110,11 +151,25 @@ def run_doctor(options: argparse.Namespace) -> int:
     return doctor_command(options)
 
 
+def run_evaluate(options: argparse.Namespace) -> int:
+    """`dpo-lab evaluate`."""
+    from dpo_lab.evaluation.command import evaluate_command
+
+    return evaluate_command(options)
+
+
 def run_check(options: argparse.Namespace) -> int:
     """`dpo-lab check`."""
     from dpo_lab.course.commands import check_command
 
     return check_command(options.notebooks)
+
+
+def run_grade(options: argparse.Namespace) -> int:
+    """`dpo-lab grade`."""
+    from dpo_lab.grading.command import grade_command
+
+    return grade_command(options)
 
 
 def run_build(options: argparse.Namespace) -> int:

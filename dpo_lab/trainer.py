@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from dpo_lab.batch_terms import Mismatched, RunningReward
 from dpo_lab.checks import check_fraction, check_positive
 from dpo_lab.encoding import Encoded, encode_pair, truncate_prompt
 from dpo_lab.history import History
 from dpo_lab.logprobs import completion_logprobs
 from dpo_lab.loop import LoopConfig, run_loop, split
-from dpo_lab.losses import dpo_loss, preference_metrics
+from dpo_lab.losses import LOSSES, chosen_nll, dpo_loss, preference_metrics
 from dpo_lab.packing import score_groups, score_pairs
 from dpo_lab.policies import Policy, check_same_tokenizer
-from dpo_lab.variants import LOSSES, chosen_nll
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class DPOConfig(LoopConfig):
     Args:
         beta: weight of the KL term, > 0; higher stays closer to the reference.
         label_smoothing: probability in [0, 0.5) that a label is flipped; for the losses that take it.
-        loss: a key of `variants.LOSSES`; "sigmoid" is DPO.
+        loss: a key of `losses.LOSSES`; "sigmoid" is DPO.
         loss_options: what else that loss takes, such as `{"penalty": 50.0}` for "dpop".
         nll_weight: weight of the chosen completions' negative log-prob, added to the loss; 0 leaves it out.
         replay_weight: weight of the replayed examples' loss, where `train_dpo` is given some.
@@ -120,13 +120,22 @@ class PairObjective:
         self.beta, self.scheduled = config.beta, False
         self.chosen, self.rejected = encode_pairs(policy.tokenizer, pairs, config.max_length)
         self.size = len(self.chosen)
-        self.ref_chosen_logps, self.ref_rejected_logps = pair_logprobs(
-            reference,
-            self.chosen,
-            self.rejected,
-            batch_size=config.batch_size,
-            progress="reference log-probs" if config.progress else None,
-        )
+        self.variant, self.running = LOSSES[config.loss], RunningReward()
+        self.ref_chosen_logps, self.ref_rejected_logps = torch.zeros(2, self.size)
+        if self.variant.paired and not same_prompts(self.chosen, self.rejected):
+            raise ValueError(
+                f"loss {config.loss!r} compares two answers to one prompt: leave out rejected_prompt"
+            )
+        if self.variant.needs_reference:
+            self.ref_chosen_logps, self.ref_rejected_logps = pair_logprobs(
+                reference,
+                self.chosen,
+                self.rejected,
+                batch_size=config.batch_size,
+                progress="reference log-probs" if config.progress else None,
+            )
+        if self.variant.mismatched:
+            self.mismatched = Mismatched(reference, self.chosen, self.rejected, 2 * config.batch_size)
 
     def set_beta(self, schedule: Callable[[History], float], history: History) -> None:
         """Take the next step's β from a schedule."""
@@ -142,10 +151,18 @@ class PairObjective:
         device = policy_logps[0].device
         references = self.ref_chosen_logps[rows].to(device), self.ref_rejected_logps[rows].to(device)
         lengths = completion_lengths(chosen).to(device), completion_lengths(rejected).to(device)
-        loss, metrics = configured_loss(*policy_logps, *references, *lengths, self.beta, self.config)
+        terms = self.batch_terms(model, rows)
+        loss, metrics = configured_loss(*policy_logps, *references, *lengths, self.beta, self.config, **terms)
+        self.running.update(metrics["rewards/chosen"], metrics["rewards/rejected"])
         if self.scheduled:
             metrics["beta"] = self.beta
         return loss * len(rows), metrics
+
+    def batch_terms(self, model: torch.nn.Module, rows: list[int]) -> dict[str, Any]:
+        """What the loss takes from beyond its pairs, by the name of the parameter."""
+        if self.variant.mismatched:
+            return {"mismatched_log_ratios": self.mismatched.log_ratios(model, rows)}
+        return {"delta": self.running.mean} if self.variant.running_reward else {}
 
     @torch.no_grad()
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
@@ -205,10 +222,12 @@ def configured_loss(
     rejected_lengths: Tensor,
     beta: float,
     config: DPOConfig,
+    **terms: Any,
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss that a config names, with the chosen completions' NLL where it is asked for.
 
-    All six tensors are (B,); the log-probs are sums in nats, the lengths completion tokens as floats.
+    All six tensors are (B,); the log-probs are sums in nats, the lengths completion tokens as floats. `terms` are what
+    the loss takes from beyond the pairs: `mismatched_log_ratios` or `delta`.
 
     Returns:
         The mean loss and the metrics, as `dpo_step_loss` does; `nll` is logged where it counts.
@@ -218,7 +237,7 @@ def configured_loss(
     if variant.average:
         sides = (chosen_lengths, rejected_lengths) * 2
         four = [logps / length for logps, length in zip(four, sides, strict=True)]
-    options = dict(config.loss_options)
+    options = {**config.loss_options, **terms}
     if variant.lengths:
         options.update(chosen_lengths=chosen_lengths, rejected_lengths=rejected_lengths)
     if config.label_smoothing:
@@ -244,7 +263,14 @@ def check_loss(name: str, label_smoothing: float, options: Mapping[str, float]) 
     """Raise ValueError unless the loss exists and takes these options."""
     if name not in LOSSES:
         raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {name!r}")
-    reserved = {"beta", "label_smoothing", "chosen_lengths", "rejected_lengths"}
+    reserved = {
+        "beta",
+        "label_smoothing",
+        "chosen_lengths",
+        "rejected_lengths",
+        "mismatched_log_ratios",
+        "delta",
+    }
     takes = list(inspect.signature(LOSSES[name].function).parameters)[4:]
     own = [option for option in takes if option not in reserved]
     if unknown := [option for option in options if option not in own]:
@@ -344,16 +370,18 @@ def encode_pairs(
 ) -> tuple[list[Encoded], list[Encoded]]:
     """Chosen and rejected rows of all pairs; ValueError, with the row's number, where a pair can't be used.
 
-    Where `max_length` cuts one prompt of a pair, the other is cut alike: both answer the same prompt.
+    Where `max_length` cuts one prompt of a pair, the other is cut alike: both answer the same prompt. A pair with a
+    `rejected_prompt` is none: its chosen completion answers `prompt`, its rejected one that.
     """
     chosen, rejected = [], []
     for number, pair in enumerate(pairs):
         try:
-            if pair["chosen"] == pair["rejected"]:
+            prompts = pair["prompt"], pair.get("rejected_prompt", pair["prompt"])
+            completions = pair["chosen"], pair["rejected"]
+            if prompts[0] == prompts[1] and completions[0] == completions[1]:
                 raise ValueError("chosen and rejected are the same: their gradients cancel")
             rows = [
-                encode_pair(tokenizer, pair["prompt"], pair[side], max_length)
-                for side in ("chosen", "rejected")
+                encode_pair(tokenizer, *texts, max_length) for texts in zip(prompts, completions, strict=True)
             ]
         except KeyError as error:
             raise ValueError(
@@ -361,11 +389,20 @@ def encode_pairs(
             ) from None
         except ValueError as error:
             raise ValueError(f"pair {number}: {error}") from error
-        for rows_of_side, row in zip((chosen, rejected), share_prompt(*rows), strict=True):
+        rows = share_prompt(*rows) if prompts[0] == prompts[1] else rows
+        for rows_of_side, row in zip((chosen, rejected), rows, strict=True):
             rows_of_side.append(row)
     if not chosen:
         raise ValueError("pairs is empty: there is nothing to train on")
     return chosen, rejected
+
+
+def same_prompts(chosen: Iterable[Encoded], rejected: Iterable[Encoded]) -> bool:
+    """Whether both sides of every pair answer the same prompt."""
+    sides = [
+        [row.input_ids[: row.completion_mask.index(True)] for row in rows] for rows in (chosen, rejected)
+    ]
+    return sides[0] == sides[1]
 
 
 def share_prompt(chosen: Encoded, rejected: Encoded) -> tuple[Encoded, Encoded]:

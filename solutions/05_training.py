@@ -255,35 +255,32 @@ pd.DataFrame({name: six_steps(choose) for name, choose in cases.items()}).T.roun
 #
 # The reference never changes and the pairs never change, so $\log\pi_\text{ref}(y_w\mid x)$ and $\log\pi_\text{ref}(y_l\mid x)$ never change. Compute them once, keep two floats a pair, and let the reference go.
 #
-# You will read that DPO needs "a single forward pass". **Predict.** A pair is two texts, and there are two models. How many texts are scored for one pair in one step? The next cell hangs a counter on both models and trains for two epochs on 64 pairs in batches of 16.
+# You will read that DPO needs "a single forward pass". **Predict.** A pair is two texts, and there are two models. How many texts are scored for one pair in one step? The next cell hangs a counter on both models' bodies and trains for two epochs on 64 pairs in batches of 16.
 
 # %%
-calls, scored = Counter(), Counter()
+calls = Counter()
 
 
 def count(name):
-    def hook(module, args, kwargs, output):
-        calls[name] += 1
-        scored[name] += len(kwargs["input_ids"])
-
-    return hook
+    return lambda *_: calls.update([name])
 
 
 policy = lab.fresh_policy()
 hooks = [
-    model.register_forward_hook(count(name), with_kwargs=True)
+    model.base_model.register_forward_hook(count(name))
     for name, model in (("policy", policy.model), ("reference", lab.reference.model))
 ]
 history = train_dpo(policy, lab.reference, pairs.select(range(64)), replace(config, batch_size=16))
 for hook in hooks:
     hook.remove()
-table = pd.DataFrame({"forward passes": calls, "texts scored": scored})
+table = pd.DataFrame({"forward passes": calls})
+table["texts scored"] = table["forward passes"] * 16 * 2  # 16 pairs a pass, both completions of each
 table["texts a pair and epoch"] = table["texts scored"] / (64 * config.epochs)
 print(f"{len(history)} optimiser steps")
 table
 
 # %% [markdown]
-# Four texts a pair have to be scored, not one: the policy on both completions, in every epoch and with a gradient; the reference on both, without one. What saves work is that chosen and rejected share one *concatenated* pass (one policy pass a step), and that the reference runs once for the whole run: two texts a pair, however many epochs there are. Spread over the two epochs of this run that is one text a pair and epoch (last column).
+# Four texts a pair have to be scored, not one: the policy on both completions, in every epoch and with a gradient; the reference on both, without one. What saves work is that chosen and rejected share one pass (one policy pass a step; the library's trainer even runs the prompt they share once, and `dpo_lab/packing.py` says how), and that the reference runs once for the whole run: two texts a pair, however many epochs there are. Spread over the two epochs of this run that is one text a pair and epoch (last column).
 #
 # What does it save in time? The reference only runs forward, so a pass of it costs less than a training step.
 

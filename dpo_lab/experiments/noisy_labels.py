@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from dpo_lab.diagnostics.active import select_active_pairs
-from dpo_lab.losses import dpo_loss
-from dpo_lab.variants import robust_dpo_loss
+from dpo_lab.losses import dpo_loss, robust_dpo_loss
 from dpo_lab.worlds.exact import ExactWorld
 
 BETA = 0.5

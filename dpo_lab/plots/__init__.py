@@ -9,6 +9,16 @@ from dpo_lab.plots.bradley_terry import (
 from dpo_lab.plots.data_quality import plot_data_size, plot_epochs, plot_noise, plot_selection
 from dpo_lab.plots.debugging import plot_dashboards, plot_healthy, plot_positions
 from dpo_lab.plots.demo import plot_alignment
+from dpo_lab.plots.evaluation import plot_group_accuracy, plot_reliability, plot_win_rates
+from dpo_lab.plots.evidence import (
+    draw_power,
+    plot_accuracy_and_wins,
+    plot_coverage,
+    plot_estimators,
+    plot_optimisation,
+    plot_power,
+    plot_proxies,
+)
 from dpo_lab.plots.failures import draw_amplification, plot_collapse, plot_cures, plot_groups
 from dpo_lab.plots.frontier import (
     draw_trained,
@@ -22,6 +32,14 @@ from dpo_lab.plots.frontier import (
 )
 from dpo_lab.plots.losses import draw_pair_state, plot_label_smoothing, plot_loss_and_gradient
 from dpo_lab.plots.optimum import plot_frontier, plot_implicit_rewards, plot_optimal_policies
+from dpo_lab.plots.ppo import (
+    draw_advantages,
+    plot_clipping,
+    plot_exact_rivals,
+    plot_over_optimisation,
+    plot_rivals,
+    plot_search,
+)
 from dpo_lab.plots.preferences import (
     draw_agreement,
     plot_annotators,
@@ -41,29 +59,37 @@ from dpo_lab.plots.training import (
 )
 
 __all__ = [
+    "draw_advantages",
     "draw_agreement",
     "draw_amplification",
     "draw_comparison",
     "draw_pair_state",
+    "draw_power",
     "draw_stages",
     "draw_tokens",
     "draw_trained",
+    "plot_accuracy_and_wins",
     "plot_alignment",
     "plot_annotators",
     "plot_before_after",
     "plot_beta_metrics",
     "plot_beta_regimes",
+    "plot_clipping",
     "plot_collapse",
     "plot_controller",
     "plot_converged",
+    "plot_coverage",
     "plot_cures",
     "plot_dashboards",
     "plot_data_size",
     "plot_early_stopping",
     "plot_epochs",
+    "plot_estimators",
+    "plot_exact_rivals",
     "plot_finite",
     "plot_fitted_rewards",
     "plot_frontier",
+    "plot_group_accuracy",
     "plot_groups",
     "plot_healthy",
     "plot_history",
@@ -78,11 +104,19 @@ __all__ = [
     "plot_loss_of_label",
     "plot_noise",
     "plot_optimal_policies",
+    "plot_optimisation",
+    "plot_over_optimisation",
     "plot_positions",
+    "plot_power",
+    "plot_proxies",
+    "plot_reliability",
     "plot_reward_against_kl",
+    "plot_rivals",
     "plot_runaway",
     "plot_schedules",
+    "plot_search",
     "plot_selection",
     "plot_watch",
+    "plot_win_rates",
     "show",
 ]
