@@ -27,10 +27,10 @@ def rounds_run(
     seed: int,
     *,
     beta: float = 0.3,
-    budget: int = 384,
-    steps: int = 24,
+    budget: int = 512,
+    steps: int = 32,
     batch_size: int = 16,
-    lr: float = 3e-4,
+    lr: float = 2e-4,
     samples: int = 128,
 ) -> dict[str, float]:
     """Train a fresh policy by one of the `METHODS`, and measure it on held-out prompts.

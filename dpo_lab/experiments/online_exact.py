@@ -28,8 +28,9 @@ METHODS: dict[str, dict[str, Any]] = {
 def where_run(method: str, seed: int, *, n_labels: int = 512, beta: float = 0.5) -> dict[str, float]:
     """Spend a budget of labels by one of the `METHODS`, and measure the policy exactly.
 
-    A policy that collapsed has no two words to compare; then the rest of its labels stays unspent. With a fixed reference each round trains anew on all pairs so far: a label stays true whoever drew the pair. With a
-    refreshed one a round trains on its own pairs.
+    With a fixed reference each round trains anew on all pairs so far: a label stays true whoever drew the pair. With a
+    refreshed one a round trains on its own pairs. A policy that collapsed has no two words to compare: the rest of its
+    labels stays unspent.
 
     Args:
         method: a key of `METHODS`.

@@ -92,7 +92,7 @@ def rival_run(
         config = DPOConfig(beta=beta, lr=3e-4, batch_size=16, epochs=2, seed=seed, progress=False)
         train_dpo(policy, lab.reference, data, config, callback=watch.every(max(1, pairs // 8 // looks)))
         return watch.looks
-    reward, value_model = text_scorer(policy.tokenizer, lab.true_reward), None
+    reward = text_scorer(policy.tokenizer, lab.true_reward)
     if method == "PPO, reward model":
         reward = train_scorer(lab, data, seed).scorer()
     watch.look(0)
@@ -103,7 +103,6 @@ def rival_run(
         train_prompts(lab),
         reward,
         config,
-        value_model,
         callback=watch.every(max(1, steps // looks)),
     )
     return watch.looks

@@ -30,6 +30,13 @@ from dpo_lab.plots.frontier import (
     plot_reward_against_kl,
     plot_runaway,
 )
+from dpo_lab.plots.loss_family import (
+    draw_one_pair,
+    plot_best_gaps,
+    plot_exact_race,
+    plot_loss_family,
+    plot_race,
+)
 from dpo_lab.plots.losses import draw_pair_state, plot_label_smoothing, plot_loss_and_gradient
 from dpo_lab.plots.optimum import plot_frontier, plot_implicit_rewards, plot_optimal_policies
 from dpo_lab.plots.ppo import (
@@ -47,9 +54,11 @@ from dpo_lab.plots.preferences import (
     plot_leak,
     plot_longer_wins,
 )
+from dpo_lab.plots.rounds import plot_equal_labels
 from dpo_lab.plots.stages import draw_stages
 from dpo_lab.plots.style import show
 from dpo_lab.plots.tokens import draw_tokens, plot_length
+from dpo_lab.plots.tradeoffs import plot_tradeoffs, plot_true_front
 from dpo_lab.plots.training import (
     plot_before_after,
     plot_early_stopping,
@@ -63,6 +72,7 @@ __all__ = [
     "draw_agreement",
     "draw_amplification",
     "draw_comparison",
+    "draw_one_pair",
     "draw_pair_state",
     "draw_power",
     "draw_stages",
@@ -72,6 +82,7 @@ __all__ = [
     "plot_alignment",
     "plot_annotators",
     "plot_before_after",
+    "plot_best_gaps",
     "plot_beta_metrics",
     "plot_beta_regimes",
     "plot_clipping",
@@ -84,7 +95,9 @@ __all__ = [
     "plot_data_size",
     "plot_early_stopping",
     "plot_epochs",
+    "plot_equal_labels",
     "plot_estimators",
+    "plot_exact_race",
     "plot_exact_rivals",
     "plot_finite",
     "plot_fitted_rewards",
@@ -101,6 +114,7 @@ __all__ = [
     "plot_likelihood_slices",
     "plot_longer_wins",
     "plot_loss_and_gradient",
+    "plot_loss_family",
     "plot_loss_of_label",
     "plot_noise",
     "plot_optimal_policies",
@@ -109,6 +123,7 @@ __all__ = [
     "plot_positions",
     "plot_power",
     "plot_proxies",
+    "plot_race",
     "plot_reliability",
     "plot_reward_against_kl",
     "plot_rivals",
@@ -116,6 +131,8 @@ __all__ = [
     "plot_schedules",
     "plot_search",
     "plot_selection",
+    "plot_tradeoffs",
+    "plot_true_front",
     "plot_watch",
     "plot_win_rates",
     "show",

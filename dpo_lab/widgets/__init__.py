@@ -7,6 +7,7 @@ from dpo_lab.widgets.bug_explorer import bug_explorer
 from dpo_lab.widgets.failure_browser import amplification_explorer, failure_browser
 from dpo_lab.widgets.frontier_explorer import frontier_explorer
 from dpo_lab.widgets.loss_explorer import loss_explorer
+from dpo_lab.widgets.loss_picker import loss_picker
 from dpo_lab.widgets.power_explorer import power_explorer
 from dpo_lab.widgets.rating import rating_widget
 from dpo_lab.widgets.review_browser import review_browser
@@ -21,6 +22,7 @@ __all__ = [
     "failure_browser",
     "frontier_explorer",
     "loss_explorer",
+    "loss_picker",
     "optimum_explorer",
     "power_explorer",
     "preference_explorer",
