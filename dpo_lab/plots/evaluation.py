@@ -68,9 +68,7 @@ def plot_rewards(ours: Sequence[float], theirs: Sequence[float]) -> Figure:
     low, high = min(*ours, *theirs), max(*ours, *theirs)
     bins = [low + (high - low) * i / 20 for i in range(21)]
     axes.hist(ours, bins, color=POLICY, alpha=0.55, label="policy")
-    axes.hist(
-        theirs, bins, color=REFERENCE, histtype="step", linestyle="--", linewidth=1.5, label="reference"
-    )
+    axes.hist(theirs, bins, color=OUTLINE, histtype="step", linestyle="--", linewidth=1.5, label="reference")
     axes.legend()
     label(axes, "true reward of one completion", "completions", "What both write is worth")
     return figure

@@ -17,15 +17,15 @@ from dpo_lab.plots.style import ACCENT, CHOSEN, GUIDE_LINE, REJECTED, SEQUENCE, 
 
 FAMILIES = {
     "the margin alone": ("sigmoid", "robust", "hinge", "ipo", "exo_pair", "discopop"),
-    "the margin, and a term more": ("dpop", "dpo_nll"),
+    "the margin and a term more": ("dpop", "dpo_nll"),
     "each completion alone": ("kto", "bco_pair", "nca_pair", "sppo_hard", "apo_zero", "apo_down"),
     "no reference": ("simpo", "orpo", "cpo"),
 }
 COLORS = dict(zip(FAMILIES, (SEQUENCE[1], SEQUENCE[2], ACCENT, "#E69F00"), strict=True))
 FAMILY_OF = {name: family for family, names in FAMILIES.items() for name in names}
 MARKERS = "osDv^<>P"
-TOKENS = 10.0  # of each completion in the drawings; under the reference it has −20 nats
-REF_LOGP = -20.0
+TOKENS = 10.0  # of each completion in the drawings; under the reference it has −40 nats
+REF_LOGP = -40.0
 SHOWN = {
     "robust": {"label_smoothing": 0.2},
     "dpop": {"penalty": 3.0},
@@ -39,7 +39,7 @@ def loss_and_slopes(
 
     Args:
         name: a key of `LOSSES`.
-        chosen: (B,) log-ratios of the chosen completions, in nats; each is ten tokens long and has −20 nats under the
+        chosen: (B,) log-ratios of the chosen completions, in nats; each is ten tokens long and has −40 nats under the
             reference. Losses that take means see a tenth of the sums.
         rejected: (B,) log-ratios of the rejected ones.
         beta: the loss's strength.
@@ -76,15 +76,12 @@ def plot_loss_family(span: float = 6.0) -> Figure:
         axes.plot(margins, slopes, "--", color=color, linewidth=1.5)
         axes.axvline(0, **GUIDE_LINE)
         axes.set_title(name, color=color)
-    for axes in panels.flat[len(names) :]:
-        axes.axis("off")
     panels[0, 0].set_ylim(-2.2, 4.2)
-    handles = [axes_line(panels[0, 0], color, family) for family, color in COLORS.items()]
-    handles += [
-        axes_line(panels[0, 0], "#444444", "slope dL/dm", "--"),
-        axes_line(panels[0, 0], "#bbbbbb", "DPO"),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    last = panels.flat[len(names)]
+    last.axis("off")
+    lines = [axes_line(last, color, family) for family, color in COLORS.items()]
+    lines += [axes_line(last, "#444444", "slope dL/dm", "--"), axes_line(last, "#bbbbbb", "DPO's loss")]
+    last.legend(handles=lines, loc="center left", fontsize=8.5, borderpad=0)
     figure.supxlabel("margin m: the chosen reward is +m/2, the rejected one −m/2", fontsize=10.5)
     figure.supylabel("loss, from its value at m = 0; slope", fontsize=10.5)
     return figure
@@ -109,7 +106,7 @@ def axes_line(axes: Axes, color: str, text: str, style: str = "-") -> Any:
 
 def draw_one_pair(loss: str, beta: float, chosen_ratio: float, rejected_ratio: float) -> Figure:
     """One pair under a loss: the loss as the chosen completion moves (left), the push on both completions (right)."""
-    chosen = torch.linspace(-19.5, 19.5, 391, dtype=torch.float64)
+    chosen = torch.linspace(-30, 30, 301, dtype=torch.float64)
     losses, *_ = loss_and_slopes(loss, chosen, torch.full_like(chosen, rejected_ratio), beta)
     here, up, down = (
         x.item()

@@ -22,6 +22,6 @@ def loss_picker() -> None:
             layout={"width": "480px"},
         ),
         beta=slider("β (IPO's τ, ORPO's λ)", 0.2, 0.05, 3.0, 0.05),
-        chosen_ratio=slider("chosen log-ratio", 0.0, -19, 19, 0.5),
-        rejected_ratio=slider("rejected log-ratio", 0.0, -19, 19, 0.5),
+        chosen_ratio=slider("chosen log-ratio", 0.0, -30, 30, 0.5),
+        rejected_ratio=slider("rejected log-ratio", 0.0, -30, 30, 0.5),
     )
