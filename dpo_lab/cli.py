@@ -126,6 +126,12 @@ def add_course_commands(commands: Any) -> None:
     build.add_argument("--no-execute", action="store_true", help="write the learner's notebooks only")
     build.set_defaults(run=run_build)
 
+    from dpo_lab.interview import terminal
+
+    interview = commands.add_parser("interview", help="practise interview questions with flashcards")
+    terminal.add_arguments(interview)
+    interview.set_defaults(run=terminal.interview_command)
+
     models = commands.add_parser("models", help="fetch the models that the course uses")
     models.set_defaults(run=run_models)
 

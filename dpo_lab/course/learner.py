@@ -71,7 +71,7 @@ class LearnerNotebook:
         except Exception as error:
             raise CourseError(f"{path} is not a notebook that can be read: {error}") from error
         cells = [
-            _read_cell(f"{path.name}[{i}]", cell)
+            read_cell(f"{path.name}[{i}]", cell)
             for i, cell in enumerate(notebook.cells)
             if cell.cell_type == "code"
         ]
@@ -145,7 +145,8 @@ def _read(path: Path, modified_ns: int) -> LearnerNotebook:
     return LearnerNotebook.read(path)
 
 
-def _read_cell(filename: str, cell: nbformat.NotebookNode) -> CodeCell:
+def read_cell(filename: str, cell: nbformat.NotebookNode) -> CodeCell:
+    """Parse one code cell; `filename` is what a traceback calls it."""
     source = python_of(cell.source)
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     exercise = cell.metadata.get("exercise")

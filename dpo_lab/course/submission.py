@@ -23,6 +23,7 @@ STUB = "NotImplementedError"
 STUB_MESSAGE = "write me"
 NO_GRADIENT = "no gradient arrives at that input: is something detached, or turned into a Python number?"
 Driver = Callable[[Drive], Observation]
+Drives = Callable[[Callable, Drive], Observation]
 
 
 @dataclass(frozen=True)
@@ -149,14 +150,19 @@ class Submission:
         drive = Drive(name, tuple(inputs), dict(kwargs or {}), scenario=scenario, **extra)
         known = mistakes.get(name, ()) if isinstance(mistakes, Mapping) else mistakes
         finished = library.find(self._course, name)
-        case = _Case(
+        case = Case(
             drive,
             self._declared(finished, drive, expected),
             Tolerance(rtol, atol),
             finished.parameters,
             tuple(parts),
         )
-        seen = self._driver(drive)
+        self._settle(case, known)
+
+    def _settle(self, case: Case, known: Sequence[Mistake]) -> None:
+        """Drive the function and reject it; a classroom's recorder keeps the case for later instead."""
+        __tracebackhide__ = True
+        seen = self._driver(case.drive)
         problem = case.problem(seen)
         if problem is not None:
             raise Rejected(case.diagnosis(seen, problem, known))
@@ -171,7 +177,7 @@ class Submission:
     def _value(self, drive: Drive) -> Any:
         __tracebackhide__ = True
         seen = self._driver(drive)
-        case = _Case(drive, seen.value, Tolerance(), library.find(self._course, drive.name).parameters)
+        case = Case(drive, seen.value, Tolerance(), library.find(self._course, drive.name).parameters)
         problem = case.problem(seen)
         if problem is not None:
             raise Rejected(case.diagnosis(seen, problem, ()))
@@ -179,7 +185,7 @@ class Submission:
 
 
 @dataclass(frozen=True)
-class _Case:
+class Case:
     """One comparison: how the function is driven and what it should give."""
 
     drive: Drive
@@ -221,14 +227,20 @@ class _Case:
             return None
         return Difference(f"expected {wanted}", self.expected, raised)
 
-    def diagnosis(self, seen: Observation, problem: Difference, mistakes: Sequence[Mistake]) -> Diagnosis:
-        """Words for a rejected observation."""
+    def diagnosis(
+        self,
+        seen: Observation,
+        problem: Difference,
+        mistakes: Sequence[Mistake],
+        drive_mistake: Drives = observe,
+    ) -> Diagnosis:
+        """Words for a rejected observation; `drive_mistake` shows what a mistake does in this case."""
         if seen.raised is not None and unwritten(seen.raised):
             return Diagnosis("not written", f"`{self.drive.name}` is not written yet.")
         shown = {"inputs": self._inputs(), "printed": seen.printed}
         if not isinstance(problem.yours, Raised) and problem.words and not _about_inputs(problem):
             shown |= {"expected": _shown(problem.expected, problem), "yours": _shown(problem.yours, problem)}
-        matching, part = self._matching(seen, problem, mistakes)
+        matching, part = self._matching(seen, problem, mistakes, drive_mistake)
         if matching:
             result = "The gradient of your result" if self.drive.wrt is not None else "Your result"
             what = f"{result} ({part}) is what one gets" if part else f"{result} is what one gets"
@@ -248,14 +260,14 @@ class _Case:
         return Diagnosis("wrong", _sentence(f"{problem.part}: {words}" if problem.part else words), **shown)
 
     def _matching(
-        self, seen: Observation, problem: Difference, mistakes: Sequence[Mistake]
+        self, seen: Observation, problem: Difference, mistakes: Sequence[Mistake], drive_mistake: Drives
     ) -> tuple[tuple[Mistake, ...], str]:
         """The mistakes whose result equals this one; else those whose first wrong part does. And what to call the part.
 
         Of a dict the first wrong key is named in any case: with several numbers in it, the hint alone is too little.
         A learner who makes two mistakes at once, in two parts of the result, is told the first.
         """
-        driven = [(mistake, observe(mistake.function, self.drive)) for mistake in mistakes]
+        driven = [(mistake, drive_mistake(mistake.function, self.drive)) for mistake in mistakes]
         wrong = [(mistake, other, self.problem(other)) for mistake, other in driven]
         whole = [m for m, other, found in wrong if found is not None and _alike(seen, other, self.tolerance)]
         if whole or not problem.part:
