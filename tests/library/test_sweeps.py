@@ -94,7 +94,14 @@ def test_the_fingerprint_of_a_run_covers_the_trainer_but_not_the_plots():
 
     files = imported_files(Path(sweeps.PACKAGE) / "experiments" / "language.py")
     names = {file.relative_to(sweeps.PACKAGE).as_posix() for file in files}
-    assert {"trainer.py", "losses/dpo.py", "packing.py", "loop.py", "logprobs.py", "worlds/review.py"} <= names
+    assert {
+        "trainer.py",
+        "losses/dpo.py",
+        "packing.py",
+        "loop.py",
+        "logprobs.py",
+        "worlds/review.py",
+    } <= names
     assert not any(name.startswith(("plots", "widgets", "course")) for name in names)
     assert fingerprint(dpo_run) == fingerprint(dpo_run)
 
