@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dpo_lab.encoding import Encoded
+from dpo_lab.history import History
 from dpo_lab.packing import score_groups
 from dpo_lab.policies import Policy
 
@@ -58,11 +59,17 @@ def mismatched_rows(chosen: Sequence[Encoded], rejected: Sequence[Encoded]) -> l
 
 
 class RunningReward:
-    """Moving average of the implicit rewards of chosen and rejected completions alike; 0 at first."""
+    """Moving average of the implicit rewards of chosen and rejected completions alike; 0 at first.
+
+    It follows the log, a step at a time, so a resumed run has the average of the unbroken one.
+    """
 
     def __init__(self) -> None:
-        self.mean = 0.0
+        self.mean, self.seen = 0.0, 0
 
-    def update(self, chosen_reward: float, rejected_reward: float) -> None:
-        """Take in a batch's two mean rewards."""
-        self.mean = MEMORY * self.mean + (1 - MEMORY) * (chosen_reward + rejected_reward) / 2
+    def follow(self, history: History) -> None:
+        """Take in the mean rewards of the steps that were logged since the last call."""
+        sides = (history["rewards/chosen"], history["rewards/rejected"]) if len(history) else ([], [])
+        for chosen_reward, rejected_reward in list(zip(*sides, strict=True))[self.seen :]:
+            self.mean = MEMORY * self.mean + (1 - MEMORY) * (chosen_reward + rejected_reward) / 2
+            self.seen += 1

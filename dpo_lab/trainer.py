@@ -99,8 +99,9 @@ def train_dpo(
     evaluate = None
     if eval_pairs is not None:
         held_out = PairObjective(policy, reference, eval_pairs, config, "held-out")
+        held_out.running = train.running
         evaluate = partial(held_out.evaluate, policy.model)
-    prepare = None if beta_schedule is None else partial(train.set_beta, beta_schedule)
+    prepare = partial(train.before_step, beta_schedule)
     objective = train if replay is None else WithReplay(policy, train, replay, config)
     return run_loop(policy, objective, config, evaluate, callback, prepare)
 
@@ -137,10 +138,12 @@ class PairObjective:
         if self.variant.mismatched:
             self.mismatched = Mismatched(reference, self.chosen, self.rejected, 2 * config.batch_size)
 
-    def set_beta(self, schedule: Callable[[History], float], history: History) -> None:
-        """Take the next step's β from a schedule."""
-        self.beta, self.scheduled = schedule(history), True
-        check_positive(beta=self.beta)
+    def before_step(self, beta_schedule: Callable[[History], float] | None, history: History) -> None:
+        """Take what the next step's loss depends on from the log so far: BCO's shift, a scheduled β."""
+        self.running.follow(history)
+        if beta_schedule is not None:
+            self.beta, self.scheduled = beta_schedule(history), True
+            check_positive(beta=self.beta)
 
     def weight(self, rows: list[int]) -> float:
         return len(rows)
@@ -153,7 +156,6 @@ class PairObjective:
         lengths = completion_lengths(chosen).to(device), completion_lengths(rejected).to(device)
         terms = self.batch_terms(model, rows)
         loss, metrics = configured_loss(*policy_logps, *references, *lengths, self.beta, self.config, **terms)
-        self.running.update(metrics["rewards/chosen"], metrics["rewards/rejected"])
         if self.scheduled:
             metrics["beta"] = self.beta
         return loss * len(rows), metrics

@@ -15,6 +15,7 @@ from dpo_lab.trainer import DPOConfig, train_dpo
 
 METHODS: dict[str, dict[str, Any]] = {
     "offline": {},
+    "offline, lr × 1.5": {"lr": 1.5},
     "iterative": {"rounds": 4, "refresh_reference": True},
     "online": {"rounds": 8},
     "best of 4": {"rounds": 1, "samples_per_prompt": 4},
@@ -45,7 +46,7 @@ def rounds_run(
         budget: labels, the same for all methods.
         steps: optimiser steps, the same for all methods.
         batch_size: pairs a step.
-        lr: peak learning rate.
+        lr: peak learning rate, times the method's own factor.
         samples: completions to measure on.
 
     Returns:
@@ -54,14 +55,16 @@ def rounds_run(
     """
     lab = Lab.auto()
     policy = lab.fresh_policy()
+    options = dict(METHODS[method])
+    lr *= options.pop("lr", 1.0)
     settings = {"beta": beta, "lr": lr, "batch_size": batch_size, "seed": seed, "progress": False}
-    if method == "offline":
+    if "rounds" not in options:
         drawn = random.Random(seed).sample(range(len(lab.pairs)), budget)
         rows, epochs = whole_epochs([lab.pairs[i] for i in drawn], steps, batch_size)
         train_dpo(policy, lab.reference, rows, DPOConfig(epochs=epochs, **settings))
         spent = {"labels": budget, "pairs": len(rows), "sampled": 0}
     else:
-        spent = in_rounds(lab, policy, METHODS[method], budget, steps, settings)
+        spent = in_rounds(lab, policy, options, budget, steps, settings)
     found = lab.measure(policy, samples, seed=seed)
     return spent | {
         "reward": found.reward.mean,

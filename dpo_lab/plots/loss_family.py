@@ -23,7 +23,9 @@ FAMILIES = {
 }
 COLORS = dict(zip(FAMILIES, (SEQUENCE[1], SEQUENCE[2], ACCENT, "#E69F00"), strict=True))
 FAMILY_OF = {name: family for family, names in FAMILIES.items() for name in names}
-MARKERS = "osDv^<>P"
+MARKERS = dict(
+    zip(("sigmoid", "hinge", "ipo", "exo_pair", "kto", "bco_pair", "simpo", "orpo"), "osDv^<>P", strict=True)
+)
 TOKENS = 10.0  # of each completion in the drawings; under the reference it has −40 nats
 REF_LOGP = -40.0
 SHOWN = {
@@ -122,11 +124,12 @@ def draw_one_pair(loss: str, beta: float, chosen_ratio: float, rejected_ratio: f
     right.set_yticks([1, 0], ["chosen", "rejected"])
     most = max(1.0, 1.15 * abs(up / beta), 1.15 * abs(down / beta))
     right.set_xlim(-most, most)
+    right.locator_params(axis="x", nbins=5)
     label(
         right,
         "push of a gradient step on the log-prob, over β",
         "",
-        f"chosen {-up / beta:+.2f}, rejected {-down / beta:+.2f}",
+        f"chosen {-up / beta:+.2f}, rejected {-down / beta:+.2f}".replace("-", "−"),
     )
     return figure
 
@@ -154,9 +157,10 @@ def plot_exact_race(runs: pd.DataFrame, losses: Sequence[str]) -> Figure:
     shares = list(dict.fromkeys(runs["flipped"]))
     figure, panels = subplots(columns=len(shares), width=5.2, height=4.2, sharey=True, squeeze=False)
     for axes, share in zip(panels[0], shares, strict=True):
-        for name, marker in zip(losses, MARKERS, strict=False):
-            own = runs[(runs["flipped"] == share) & (runs["loss"] == name)]
-            draw_strengths(axes, own, "efficiency", name, marker)
+        for name in losses:
+            draw_strengths(
+                axes, runs[(runs["flipped"] == share) & (runs["loss"] == name)], "efficiency", name
+            )
         axes.axhline(1, **GUIDE_LINE)
         axes.set_xlim(left=0)
         label(axes, KL, "", "clean labels" if share == 0 else f"{share:.0%} of the labels flipped")
@@ -166,9 +170,9 @@ def plot_exact_race(runs: pd.DataFrame, losses: Sequence[str]) -> Figure:
     return figure
 
 
-def draw_strengths(axes: Axes, runs: pd.DataFrame, value: str, name: str, marker: str) -> None:
+def draw_strengths(axes: Axes, runs: pd.DataFrame, value: str, name: str) -> None:
     """A small mark a run, and a line through the means over seeds, strength after strength."""
-    color = COLORS[FAMILY_OF[name]]
+    color, marker = COLORS[FAMILY_OF[name]], MARKERS.get(name, "o")
     axes.plot(runs["kl"], runs[value], marker, color=color, alpha=0.3, markersize=4, linestyle="none")
     means = runs.groupby("beta")[["kl", value]].mean()
     axes.plot(means["kl"], means[value], marker=marker, color=color, markersize=7, label=name, linewidth=1.5)
@@ -180,8 +184,8 @@ def plot_race(runs: pd.DataFrame, losses: Sequence[str]) -> Figure:
     for axes, value, name in zip(
         panels, ("reward", "length"), ("true reward on held-out prompts", "tokens a completion"), strict=True
     ):
-        for loss, marker in zip(losses, MARKERS, strict=False):
-            draw_strengths(axes, runs[runs["loss"] == loss], value, loss, marker)
+        for loss in losses:
+            draw_strengths(axes, runs[runs["loss"] == loss], value, loss)
         label(axes, KL, name)
     panels[0].set_title("Reward bought with distance")
     panels[1].set_title("Some of it is length")

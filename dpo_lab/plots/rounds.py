@@ -13,6 +13,7 @@ from dpo_lab.plots.style import ACCENT, CHOSEN, POLICY, REFERENCE, REFERENCE_LIN
 COLORS = {
     "offline": CHOSEN,
     "offline, β / 4": "#56B4E9",
+    "offline, lr × 1.5": "#56B4E9",
     "iterative": REJECTED,
     "online": POLICY,
     "best of 4": ACCENT,
@@ -21,6 +22,7 @@ COLORS = {
 MARKERS = {
     "offline": "o",
     "offline, β / 4": "v",
+    "offline, lr × 1.5": "v",
     "iterative": "s",
     "online": "D",
     "best of 4": "^",

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from dpo_lab import trainer
+from dpo_lab.batch_terms import RunningReward
+from dpo_lab.history import History
 from dpo_lab.losses import LOSSES
 from dpo_lab.policies import Policy, frozen_reference
 from dpo_lab.trainer import DPOConfig, train_dpo
@@ -67,10 +69,19 @@ def test_kto_meets_each_prompt_with_another_ones_completion(toy_policy, toy_pair
 
 
 def test_bco_shifts_by_the_mean_reward_of_recent_batches():
-    running = trainer.RunningReward()
-    for _ in range(200):
-        running.update(3.0, 1.0)
-    assert running.mean == pytest.approx(2.0)
+    running, history = RunningReward(), History()
+    running.follow(history)
+    assert running.mean == 0.0
+    history.log(1, **{"rewards/chosen": 2.0, "rewards/rejected": 0.0})
+    running.follow(history)
+    assert running.mean == pytest.approx(0.1)
+    history.log(2, **{"rewards/chosen": -1.0, "rewards/rejected": -3.0})
+    running.follow(history)
+    running.follow(history)  # nothing new
+    assert running.mean == pytest.approx(0.9 * 0.1 - 0.1 * 2.0)
+    fresh = RunningReward()
+    fresh.follow(history)
+    assert fresh.mean == running.mean
 
 
 def test_the_general_path_agrees_with_the_textbook_step(toy_policy, toy_pairs):
