@@ -85,7 +85,7 @@ seeds = range(by_preset(3, 1))
 #
 # **PPO** (proximal policy optimisation) treats the objective as a reinforcement-learning problem and walks towards $\pi^*$ **online**, on completions that it has just written. **DPO** solves eq. 4 for $r$, puts that into Bradley-Terry, and gets a loss on pairs that somebody else wrote: **offline**. No reward model is needed, because the policy is one.
 #
-# Here is what the usual comparison claims. **Write your guess** beside each: `"holds"`, `"fails"` or `"depends"`. Section 10 puts measurements there.
+# Here is what common comparisons claim. **Write your guess** beside each: `"holds"`, `"fails"` or `"depends"`. Section 11 puts measurements there.
 
 # %%
 claims = {
@@ -152,11 +152,11 @@ print(f"correlation of learned and true reward on held-out completions: {correla
 pd.DataFrame(rows).T.round(3)
 
 # %% [markdown]
-# The second row is the best that anyone can do: a label goes against the true reward that often. The reward model comes within ten points of it, on items that it has not seen. Its scores spread less than the true reward does (third column). Keep that in mind when the same β appears in two methods: a reward of smaller scale buys less distance. Section 8 finds out what the scale lacks.
+# The second row is, on average, the best that anyone can do: a label goes against the true reward that often. The reward model comes within ten points of it, on items that it has not seen. Its scores spread less than the true reward does (third column). Keep that in mind when the same β appears in two methods: a reward of smaller scale buys less distance. Section 8 finds out what the scale lacks.
 #
 # ## 3 · A reward for every token
 #
-# PPO decides token by token, so it needs a reward for each. Let $y_t$ be token $t$ of a completion with $n$ tokens, $y_{<t}$ those before it. The usual choice (Ouyang et al. 2022) is
+# PPO decides token by token, so it needs a reward for each. Let $y_t$ be token $t$ of a completion with $n$ tokens, $y_{<t}$ those before it. The usual choice (Ziegler et al. 2019, arXiv 1909.08593; Ouyang et al. 2022 took it over) is
 #
 # $$ r_t = -\beta\,\bigl(\log\pi(y_t|x, y_{<t}) - \log\pi_\text{ref}(y_t|x, y_{<t})\bigr) + [\,t = n\,]\;s(x, y) , $$
 #
@@ -171,12 +171,17 @@ pd.DataFrame(rows).T.round(3)
 kl_shaped_rewards = check(kl_shaped_rewards)
 
 # %% [markdown] hints="kl_shaped_rewards"
-# <details><summary>Hint 1: the penalty</summary>
+# <details><summary>Hint 1: two parts</summary>
+#
+# Every real token pays for itself; only the last is paid the score, and it pays as well. So first make the table of payments, with nothing on padding, then add one number to one entry of each row. Which column is that, in a row of $n$ tokens?
+#
+# </details>
+# <details><summary>Hint 2: the penalty</summary>
 #
 # `(-beta * (logps - ref_logps)).masked_fill(~mask, 0.0)`.
 #
 # </details>
-# <details><summary>Hint 2: where the score goes</summary>
+# <details><summary>Hint 3: where the score goes</summary>
 #
 # The last token of row $b$ is in column `mask.sum(dim=-1) - 1`, since rows start in column 0. `rewards[torch.arange(B), last] += scores` adds one number a row.
 #
@@ -208,9 +213,9 @@ print(f"E[r] − β KL, by summing over all words: {world.objective(policy.logps
 #
 # $$ A_t = \delta_t + \gamma\lambda\,A_{t+1} , \qquad V_{n+1} = A_{n+1} = 0 . $$
 #
-# γ discounts delay and is 1 for text. λ says how far to look: λ = 0 trusts the value model for everything after the next reward, λ = 1 uses the rewards that really came, with all their noise.
+# γ discounts delay and is 1 for text. λ says how far to look: λ = 0 trusts the value model for everything after the next reward, λ = 1 uses the rewards that really came, with all their noise. (A completion that was cut at the length limit is treated as if it had ended there: $V_{n+1} = 0$ for it too, nothing is estimated for what might have followed.)
 #
-# **Write it**: $(B, T)$ advantages, 0 on padding. Rewards and values on padding may hold anything.
+# **Write it**: $(B, T)$ advantages, 0 on padding. Rewards and values on padding may be anything, NaN included.
 
 # %% exercise="gae" points=4 minutes=12 difficulty=3 importance=5
 ...
@@ -219,12 +224,17 @@ print(f"E[r] − β KL, by summing over all words: {world.objective(policy.logps
 gae = check(gae)
 
 # %% [markdown] hints="gae"
-# <details><summary>Hint 1: which way round</summary>
+# <details><summary>Hint 1: what a token needs to know</summary>
+#
+# Take a completion of three tokens on paper. $A_3$ needs only $r_3$ and $V_3$; $A_2$ needs $V_3$ and $A_3$. What do you know at the first token if you start there, and what if you start at the last?
+#
+# </details>
+# <details><summary>Hint 2: which way round</summary>
 #
 # $A_t$ needs $A_{t+1}$: loop over `reversed(range(T))` and carry two $(B,)$ tensors, the next value and the next advantage, both 0 at first.
 #
 # </details>
-# <details><summary>Hint 2: rows that end early</summary>
+# <details><summary>Hint 3: rows that end early</summary>
 #
 # Set rewards and values to 0 where the mask is false *before* the loop. Coming from the right, the carried tensors are then still 0 when a row's last token is reached.
 #
@@ -285,11 +295,11 @@ ppo_policy_loss = check(ppo_policy_loss)
 # </details>
 
 # %% [markdown]
-# The value model learns the **returns** $R_t = A_t + V_t^\text{old}$ by least squares, and OpenAI's implementation keeps its estimates near the old ones in the same spirit:
+# The value model learns the **returns** $R_t = A_t + V_t^\text{old}$ (from the advantages as GAE gives them, before any whitening) by least squares, and OpenAI's implementation keeps its estimates near the old ones in the same spirit:
 #
-# $$ L_V = \tfrac12\,\text{mean}_t\,\max\bigl((V_t - R_t)^2,\,(V_t^\text{clip} - R_t)^2\bigr), \quad V_t^\text{clip} = V_t^\text{old} + \operatorname{clip}(V_t - V_t^\text{old}, -\varepsilon, \varepsilon) . $$
+# $$ L_V = \tfrac12\,\text{mean}_t\,\max\bigl((V_t - R_t)^2,\,(V_t^\text{clip} - R_t)^2\bigr), \quad V_t^\text{clip} = V_t^\text{old} + \operatorname{clip}(V_t - V_t^\text{old}, -\varepsilon_V, \varepsilon_V) . $$
 #
-# The maximum is taken at each token. **Write it.**
+# The range $\varepsilon_V$ (`clip_range` in this function) is in units of reward and has nothing to do with the ε of the ratios. The maximum is taken at each token. **Write it.**
 
 # %% exercise="ppo_value_loss" points=3 minutes=8 difficulty=2 importance=3
 ...
@@ -310,7 +320,26 @@ ppo_value_loss = check(ppo_value_loss)
 # </details>
 
 # %% [markdown]
-# With sampling, an optimiser and a loop around them, these are all the parts: `baselines/ppo.py` holds the loop. It whitens the advantages of each batch (mean 0, standard deviation 1) and clips gradients.
+# With sampling, an optimiser and a loop around them, these are all the parts: `baselines/ppo.py` holds the loop. In order, with your functions:
+#
+# ```
+# for each batch:
+#     completions = sample(policy)                          # prompts repeat, completions are new
+#     old_logps, ref_logps = policy and reference on them   # kept: this is the "old policy"
+#     old_values = value model on them                      # V_t is read one position before token t
+#     scores = completion_scores(reward model on them)      # read at the last token itself
+#     rewards = kl_shaped_rewards(scores, old_logps, ref_logps, mask, beta)
+#     advantages = gae(rewards, old_values, mask)
+#     returns = advantages + old_values                     # fixed from here on
+#     advantages = whiten(advantages)                       # mean 0, deviation 1, after the returns
+#     for each epoch, for each minibatch:
+#         logps, values = policy and value model again, now with gradients
+#         loss = ppo_policy_loss(logps, old_logps, advantages, mask)[0]
+#         loss += ppo_value_loss(values, old_values, returns, mask)
+#         one optimiser step, its gradients clipped
+# ```
+#
+# Everything above the inner loop carries no gradient and stays the same for all epochs of the batch.
 #
 # ## 6 · In the exact world
 #
@@ -325,7 +354,7 @@ online = sweep(true_reward_run, grid(beta=betas, seed=seeds, **steps), progress=
 online.groupby("beta")[["kl", "reward", "share"]].agg(["mean", "std"]).round(3)
 
 # %% [markdown]
-# It does, at every β, with little spread: sampling costs it a few percent of the gain, most where the gain is smallest. So the PPO of this lesson is no straw man. Its gauges, in one run:
+# It does, at every β, with little spread: it misses less than a hundredth of the gain at the two lower β and a few hundredths at the highest, where the gain is smallest. So the PPO of this lesson is no straw man. Its gauges, in one run (`objective/scores` is a batch's mean score, `objective/kl` its mean log-ratio, `objective/rlhf_reward` is score − β KL, the objective as sampled):
 
 # %%
 logps, history = exact_ppo(
@@ -342,6 +371,8 @@ print(f"share of the frontier's gain: {frontier_share(world, logps):.3f}")
 pd.DataFrame({name: history[name] for name in gauges}).iloc[:: by_preset(12, 2)].round(3)
 
 # %% [markdown]
+# Read them together: score and KL shoot past where they end and come back, while `objective/rlhf_reward` goes on rising; and the clip fraction is near 0 from the second row on, so the clip hardly acts in this run. What holds the policy is the KL price.
+#
 # Now from data: 2,000 pairs of words drawn from the reference, each labelled once. The reward may be one of two kinds:
 #
 # * **table**: one free number for each of the 1,296 words;
@@ -374,13 +405,17 @@ show(
 pair_runs.groupby(["beta", "rewards", "method"])[["kl", "reward", "share"]].agg(["mean", "std"]).round(3)
 
 # %% [markdown]
-# The kind of reward matters; the algorithm hardly does. Within each kind, DPO and PPO lie closer together than their seeds; between the kinds lies a third of the frontier's gain. A table learns nothing about a word that it has not seen. Forty-two numbers generalise.
+# The kind of reward matters: between the kinds lies about a third of the frontier's gain. A table learns nothing about a word that it has not seen; forty-two numbers generalise. The algorithm hardly matters, and here that is **the theorem, not a race**: put $\log\pi = \log\pi_\text{ref} + s - \log Z$ into DPO's loss and $Z$ cancels, so it *is* the reward model's loss with $r = \beta s$, and the policy *is* that reward's $\pi^*$. At $r = \beta s$ the two are one policy. What can differ is when each fit stops and how well PPO climbs.
 #
-# You may read that "PPO generalises better, because reward models generalise to new completions". That is a statement about the *class* of the reward, and DPO's implicit reward can have the same class. In large models the two classes need not be equal (a reward may well be easier to represent than a policy that follows it), so there the claim is an empirical one. In this world it is not the algorithm that wins.
+# It does differ a little. With features at β = 0.3 PPO's marks lie a few tenths of a nat further out than DPO's ("the same places" in the caption means *near*). Probably because the fits stop elsewhere: Adam's steps have a fixed size, and in DPO they act on $s = r/\beta$.
+#
+# Where PPO wins can be read off as well: **on the true reward** it kept nearly all of the frontier's gain, and its policy there is a table too. DPO's table from 2,000 pairs keeps two thirds. A reward that can be *asked* for any word (and it was asked for far more words than the pairs hold) needs no generalising; pairs do.
+#
+# You may read that "PPO generalises better, because reward models generalise to new completions". That is a statement about the *class* of the reward, and DPO's implicit reward can have the same class. In large models the two classes need not be equal (a reward may well be easier to represent than a policy that follows it), so there the claim is an empirical one.
 #
 # ## 7 · What each holds and runs
 #
-# Memory first. The tables say "four models: policy, old policy, reward, value" for PPO. **Write a function that measures it**: bytes of the parameters of all models (trained or frozen), of their gradients as far as there are any, and of the tensors that the optimisers remember. A parameter that two models share counts once; data types differ, so ask each tensor. `optimizer.state` maps each parameter to a dict of tensors and perhaps plain numbers.
+# Memory first. A common comparison table says "four models: policy, old policy, reward, value" for PPO. **Write a function that measures it**: bytes of the parameters of all models (trained or frozen), of their gradients as far as there are any, and of the tensors that the optimisers remember. A parameter that two models share counts once; data types differ, so ask each tensor. `optimizer.state` maps each parameter to a dict of tensors and perhaps plain numbers.
 
 # %% exercise="training_memory" points=3 minutes=12 difficulty=2 importance=4
 ...
@@ -416,7 +451,9 @@ print("MiB in memory after a step, without activations; everything float32")
 memory.map(lambda value: value if isinstance(value, str) else f"{value:.2f}")
 
 # %% [markdown]
-# PPO holds twice as much as DPO here, and not "four models against two": what is heavy is a *trained* model (parameters, gradient, two moments: four numbers for each weight), and PPO trains two of its four. The list in the notes is off as well: the "old policy" is no model, only the log-probs that were kept when the batch was sampled; the frozen **reference** is the one that it leaves out. Both methods can save: DPO can compute the reference's log-probs once and drop it, PPO can give its value head the policy's trunk, and either can train adapters instead of all weights (lesson 05).
+# PPO holds twice as much as DPO here. Four models against two gives 2; so do two trained ones against one, and two frozen ones against one: **this table cannot tell these explanations apart**. Arithmetic can, on cases where they differ. A trained model costs four numbers a weight (parameter, gradient, two moments), a frozen one costs one. Put PPO's value head on the policy's trunk: $(4+1+1)/(4+1) = 1.2$ times DPO, with three models against two. Let DPO drop its reference after the one pass that it needs: $10/4 = 2.5$, with four against one. So count trained models first, then the frozen.
+#
+# The list above is off as well: the "old policy" is no model, only the log-probs that were kept when the batch was sampled; the frozen **reference** is the one that it leaves out. Either method can also train adapters instead of all weights (lesson 05).
 
 # %%
 passes = {(stage, model): count for stage, step in stages.items() for model, count in step.passes.items()}
@@ -428,11 +465,11 @@ table.round(1)
 
 # %% [markdown]
 # * **"A single forward pass"** is not what DPO does either: the policy runs forward and back over chosen *and* rejected completions, packed into one call, and the reference forward over the same (once for the whole run, where a trainer keeps its log-probs).
-# * **PPO's forward calls** of the policy are mostly sampling: one call for each token written, one after the other. They are short, but they cannot run side by side. After that come a scoring pass of each of the four models and the passes of the optimiser steps, over policy *and* value model. (Our loops run rows of like length together, so a batch is several calls; the columns of tokens are what to compare.)
+# * **PPO's forward calls** of the policy are mostly sampling: one call for each token written, one after the other; they are short, but they cannot run side by side. **By tokens** sampling is the minority: of the policy's forward tokens, the optimiser steps take as many as the backward column shows, a scoring pass takes what the reference's row shows, and the rest, about a quarter, is sampling. Value model, reference and reward model come on top. (Our loops run rows of like length together, so a batch is several calls; the columns of tokens are what to compare.)
 #
 # ## 8 · The race
 #
-# The same 768 pairs for both, gone through twice. DPO trains on them at β = 0.3. PPO trains a reward model on them, then samples 16 batches of 32 completions, at β = 0.3 and, since equal β need not mean equal distance, once more at β = 0.05. A last run is PPO on the **true reward**: it has no pairs and no reward model, and an oracle instead. Every so often the clock stops, and 64 completions for held-out prompts are sampled and scored.
+# The same 768 pairs for both, gone through twice. DPO trains on them at β = 0.3. PPO trains a reward model on them, then samples 16 batches of 32 completions, at β = 0.3 and, since equal β need not mean equal distance, once more at β = 0.05. A last run is PPO on the **true reward**, at β = 0.3: it has no pairs and no reward model, and an oracle instead. (PPO's settings were found by trying a few, and PPO also gets 512 fresh completions that the pairs do not hold.) Every so often the clock stops, and 64 completions for held-out prompts are sampled and scored.
 #
 # The timed runs (DPO and PPO at β = 0.3) alternate, one at a time. Their seconds are those of the machine that ran them, so read ratios.
 #
@@ -488,9 +525,11 @@ print(f"ratio of the medians, PPO to DPO: {slower:.1f}")
 times.round(1)
 
 # %% [markdown]
-# **Time.** PPO took several times as long to the same reward (the ratio stands above the table), and most of that went into the reward model, before PPO had sampled a word. From there on PPO is not slow here: the tiny policy writes short texts. With a large model sampling is the dear part.
+# (Numbers from here to section 11 are read off the full preset, as saved.)
 #
-# **Distance.** Up to about one nat all four lie together. Then they part: DPO and the oracle go on, and PPO on the reward model comes to rest between 1 and 2, **at both β**, though the lower one lets it go further away. So it is not the price of distance that holds it. Is it PPO? The oracle's runs say no: the same optimiser with the true reward climbs past 3. What is left is the reward model. Ask it what a longer praise is worth.
+# **Time.** PPO took several times as long to the same reward (the ratio stands above the table), and most of that went into the reward model, before PPO had sampled a word. Three cautions. The target lies just under what PPO reaches at all: lower it and the ratio changes, raise it above PPO's ceiling and it is infinite. Part of it is our code: the reward model trains on padded rows, DPO on packed ones. And the tiny policy writes short texts, so sampling is cheap; with a large model it is the dear part.
+#
+# **Distance.** DPO climbs first and ends highest, with the oracle next. At equal KL, though, DPO and PPO with the oracle overlap (right panel). Up to about one nat all four lie together. Then they part: DPO and the oracle go on, and PPO on the reward model comes to rest between 1 and 2, **at both β**, though the lower one lets it go further away. So it is not the price of distance that holds it. Is it PPO? The oracle's runs say no: the same optimiser with the true reward climbs past 3. What is left to suspect is the reward model. Ask it what a longer praise is worth.
 
 # %%
 clauses = [
@@ -517,9 +556,11 @@ table.index = [f"{n} good clause" + "s" * (n > 1) for n in range(1, len(clauses)
 table.round(2)
 
 # %% [markdown]
-# There it is. The truth pays for every further clause; the reward model pays for the second one and then hardly at all. (This is the model of section 2, with fewer pairs than the race's.) Its score is *one* number read off one position, and praise soon fills it. DPO's implicit reward, $\beta\sum_t (\log\pi - \log\pi_\text{ref})$, is a sum over tokens and grows with every clause. The true reward of this world happens to be such a sum as well.
+# The truth pays for every further clause; the reward model pays for the second one and then hardly at all. (This is the model of section 2, with fewer pairs than the race's.) Its score is *one* number read off one position. The last rows are far from its training data, too: completions there have about a dozen tokens, the texts of five and six clauses more than twice as many.
 #
-# So it is section 6 again: the *form* of the reward decides, and here DPO's fits. Do not carry the ranking home. Where longer is not better, the same form is how DPO exploits length (lesson 07), and a reward that saturates is a virtue. And mind the KL in the table under the race's figure: DPO's runs lie furthest from the reference although their β is 0.3, because nothing in DPO measures that distance; PPO's penalty does.
+# DPO's implicit reward, $\beta\sum_t (\log\pi - \log\pi_\text{ref})$, is a sum over tokens. It *can* go on growing with every clause; we have not measured whether it does. The true reward of this world happens to be a sum over clauses as well. So the form of the two rewards is a likely reason for the gap, as in section 6, but this section does not show it. A reward model that *sums* its token scores, trained on the same pairs, would be the test.
+#
+# Do not carry the ranking home. Where longer is not better, a reward that may grow with length is how DPO exploits length (lesson 07), and one that saturates is a virtue. And mind the KL in the table under the race's figure: two of DPO's runs end about where the oracle's do, one of three went much further. Nothing in DPO's log would have told you: it holds no KL of the policy's own samples.
 #
 # ## 9 · Robustness
 #
@@ -552,11 +593,13 @@ quantiles["below the reference"] = draws.assign(bad=draws["score"] < 0).groupby(
 quantiles.round(2)
 
 # %% [markdown]
-# Neither is the sturdier one by this table, and it is worth seeing why. The best draws of both reach nearly all of the objective, and the medians are close. Where they differ is at the ends of the range of learning rates (right panel): at the low end DPO has not arrived, because it gets fewer updates out of the same completions, while PPO uses each batch several times. At the high end PPO falls further, because it builds its next batch with the policy that the last one spoilt. **Widen the range upwards and DPO looks more robust, downwards and PPO does.** "More stable" is a statement about a range of settings, and texts that say it rarely name one.
+# Neither is the sturdier one by this table. The best draws of both reach nearly all of the objective, and the medians are close. The shares above 0.9 are 15 and 18 of 24 draws: within chance. Where the dots differ is at the ends of the range of learning rates (right panel): at the low end DPO has not arrived, at the high end most of PPO's draws end lower, perhaps because its next batch comes from the policy that the last one spoilt. Not shown: what either would do outside this range. "More stable" is a statement about a range of settings *and* a budget, and texts that say it rarely name them.
 #
-# Two things in PPO's favour here: its reward is the true one, and the world is small. Two in DPO's: its labels are soft, and it has fewer settings that anyone needs to draw. What the search does not show is PPO's other dependence, on the reward model, which section 8 did.
+# The budget favours PPO. A pair costs two completions, so PPO makes 40,000/batch updates (whatever its `epochs`), DPO half as many. DPO alone draws a warm-up, which takes from its few steps. Also in PPO's favour: its reward is the true one, and the world is small. In DPO's: its labels are soft, and it has fewer settings that anyone needs to draw. What the search does not show is PPO's other dependence, on the reward model.
 #
-# ## 10 · Over-optimisation
+# ## 10 · Over-optimisation (optional reading)
+#
+# Read on at section 11 if you like, but run the cells: a line of the verdicts quotes them.
 #
 # PPO maximises the score, not what the score stands for. First in the exact world, where every mean is an exact sum: a reward model of features fitted to few or to many pairs, without early stopping, and PPO pushing hard (β = 0.02).
 #
@@ -576,7 +619,9 @@ print(f"the best word's reward: {world.rewards.max():.2f}")
 exact_push.groupby("pairs")[shown].agg(["mean", "std"]).round(2)
 
 # %% [markdown]
-# With the fewest pairs the learned reward climbs to several times what the best word is worth, and the truth stays far behind: PPO finds the words that the reward model is wrong about. With more pairs the two close up. That the truth comes *down* again after a peak, as in Gao et al. (2022), can be seen by comparing the two middle columns: with 60 pairs the mean falls by less than the seeds differ, so here it stalls rather than falls; some runs do fall.
+# A learned reward is fixed only up to a constant, so compare what each has *gained*. The learned one was shifted to 0 on the reference; with the fewest pairs it gains several times what even the best word could truly bring, and the truth gains far less: PPO finds the words that the reward model is wrong about. With more pairs the two close up.
+#
+# Does the truth come *down* again after a peak, as in Gao et al. (2022)? Highest minus last cannot be negative, so a positive mean says little. With 60 pairs, look at the curves in `exact_push["true"]` one by one: in one seed the truth peaks and then falls, in the other two it still creeps up at the end. With more pairs the highest and the last agree in the table.
 #
 # Nothing in this is special to PPO. $\pi^*$ of the learned reward is the same policy by any road; DPO on the same few pairs has the same reward inside it.
 #
@@ -608,9 +653,9 @@ gaps.index.name = "seed"
 gaps.round(2)
 
 # %% [markdown]
-# Here the picture is another one. From the second third on the learned reward hardly moves, and the truth not by much more: above the learned reward in two seeds, below it in one. PPO does not so much fool this reward model as *use it up*; there is nothing left to climb. Best of $n$, which cannot leave the reference far behind, gains on both scales at every $n$.
+# Here the picture is another one. The two rewards have different zeros (a constant for each prompt is free), so read each line's changes, not which line is above. From the second third to the last the learned reward hardly moves, the truth gains a little in every seed, and the KL stands still. No third shows the truth falling. It looks as if PPO had *used this reward model up* rather than fooled it, but there is a rival cause: the learning rate falls linearly to a tenth over the run, and by then little would move anyway. Best of $n$ gains on both scales at every $n$; its KL to the reference is at most $\log 8 - 7/8 \approx 1.2$ nats at $n = 8$, so that is shown near the reference only.
 #
-# Both are ways in which a learned reward ends being a guide. You tell them apart, and from healthy progress, only with some truth that was not trained on.
+# A reward model that is exploited and one that has nothing left to say need different cures. You tell them apart, and from healthy progress, only with some truth that was not trained on.
 #
 # ## 11 · Verdicts
 
@@ -637,17 +682,17 @@ verdicts = pd.DataFrame({"you wrote": claims, "measured here, in these worlds": 
 verdicts.style.set_properties(**{"text-align": "left", "white-space": "normal"})
 
 # %% [markdown]
-# * **Memory**: holds, with the reason put right. What weighs is the number of *trained* models.
+# * **Memory**: holds as a count, once the old policy is replaced by the reference. What weighs most is the number of *trained* models.
 # * **"A single forward pass"**: fails.
-# * **Time**: holds here. Most of PPO's time to this reward is its reward model; the ratio depends on model, lengths and code.
-# * **Robustness**: depends on the range that is searched. In this world neither is the sturdier one.
-# * **"PPO ends at a better policy"**: fails in the exact world, where both end at the same place if their rewards have the same form. On the language model DPO went further, because of the form of the two rewards. Published comparisons go both ways (Xu et al. 2024, arXiv 2404.10719, find well-tuned PPO ahead).
-# * **Exploiting the reward model**: holds in the exact world with few pairs. On the language model the reward model ran out first.
-# * **"An explicit reward lets PPO go further"**: holds against PPO's own reward model: the oracle climbed where the model stopped. Against DPO from pairs it does not show here, in as many batches as we gave it.
+# * **Time**: holds here. Most of PPO's time to this reward is its reward model; the ratio depends on the target, the model, the lengths and the code.
+# * **Robustness**: depends on the range and the budget. The difference in the table is within chance.
+# * **"PPO ends at a better policy"**: from the same pairs it fails in the exact world, by construction: with rewards of the same form both have one optimum. On the language model DPO went further, probably because of the form of the two rewards, which is not shown here; a reward model that sums its token scores would be the test. Published comparisons go both ways: Rafailov et al. (2023) find DPO at least level, Xu et al. (2024, arXiv 2404.10719) find well-tuned PPO ahead. Xu et al. argue that DPO's solutions include policies with mass on completions outside the data, and that PPO needed normalised advantages, large batches and a reference that follows the policy as a moving average. Our loop has only the first of the three.
+# * **Exploiting the reward model**: holds in the exact world with few pairs. On the language model we saw no sign of it; both rewards levelled off.
+# * **"An explicit reward lets PPO go further"**: holds against PPO's own reward model: the oracle climbed where the model stopped. Against DPO it shows in the exact world, where pairs taught a table too little (section 6). In the race it does not: at equal KL the oracle's PPO and DPO overlap.
 #
-# The tables' other rows, in words.
+# Three more rows that such tables have, in words.
 #
-# * **"KL penalty: manual in PPO, implicit in DPO"**: both have the same β. PPO *measures* the KL on its own samples at every batch and pays for it there. DPO's β only sets the gap that a pair asks for (lesson 06), and nothing holds the policy on completions that no pair contains. That is a weakness of the "implicit" one.
+# * **"KL penalty: manual in PPO, implicit in DPO"**: both have the same β. PPO *measures* the KL on its own samples at every batch and pays for it there. DPO's β only sets the gap that a pair asks for (lesson 06), and nothing holds the policy on completions that no pair contains (Xu et al. 2024). That is a weakness of the "implicit" one.
 # * **"Scalar rewards against pairs"**: PPO's reward model is fitted to the same pairs. PPO can *also* use a reward that was never a pair: a unit test, a checker of sums. There it is at home, with relatives that need no value model.
 # * **"Complexity"**: count the settings that the code has to be told.
 
@@ -667,19 +712,19 @@ pd.DataFrame({"settings that one may have to tune": {k: len(v) for k, v in own.i
 # %% [markdown]
 # ## 12 · RLHF, RLAIF, Constitutional AI
 #
-# These three names say *where the preferences come from*; DPO and PPO say *what is done with them*. They are not rivals.
+# Names like these say first of all *where the preferences come from*; DPO and PPO say *what is done with them*. They are not rivals.
 #
 # | name | who prefers | how it was trained | often told wrongly |
 # |---|---|---|---|
-# | **RLHF** (Christiano et al. 2017; Ouyang et al. 2022) | humans compare completions | reward model, then RL: PPO in InstructGPT | "human reward labels": people gave comparisons, the numbers come from the model fitted to them |
-# | **RLAIF** (Bai et al. 2022; Lee et al. 2023) | a language model compares | as RLHF; DPO works on such pairs too | "AI feedback" is about labels, not about an algorithm |
-# | **Constitutional AI** (Bai et al. 2022) | a model, guided by written principles | first SFT on the model's own **revised** answers, then RL from AI feedback: a preference model and PPO | "typically uses DPO": the paper came out before DPO and used RL |
-# | **RLHF-V** (Yu et al. 2023) | humans **correct** segments of a vision-language model's answers | a dense, segment-weighted DPO | "verifier-based": no verifier is involved, the V is for vision |
+# | **RLHF** (Christiano et al. 2017; Ouyang et al. 2022; Bai et al. 2022, arXiv 2204.05862) | humans compare completions | reward model, then RL: PPO in InstructGPT | "human reward labels": people gave comparisons, the numbers come from the model fitted to them |
+# | **RLAIF** (Bai et al. 2022, arXiv 2212.08073; Lee et al. 2023) | a language model compares | as RLHF; DPO works on such pairs too | "AI feedback" is about labels, not about an algorithm |
+# | **Constitutional AI** (Bai et al. 2022, arXiv 2212.08073) | for harmlessness a model, guided by written principles; for helpfulness people | first SFT on the model's own **revised** answers, then RL: a preference model of both kinds of labels, and PPO | "typically uses DPO": the paper came out before DPO and used RL |
+# | **RLHF-V** (Yu et al. 2023, arXiv 2312.00849) | humans **correct** segments of a vision-language model's answers | a dense, segment-weighted DPO | "verifier-based": no verifier is involved; it is about vision-language models |
 # | **DPO** (Rafailov et al. 2023) | anyone: it takes pairs | the loss of lesson 04 | "needs no reward": it has one, implicit in the policy |
 #
 # ## When which
 #
-# * You have pairs, and the policy that wrote them is close to the one you train: **DPO**. Cheaper in memory and in time, and here as good.
+# * You have pairs, and the policy that wrote them is close to the one you train: **DPO**. Cheaper in memory and in time, and here at least as good.
 # * You can score any completion with a reward that you trust (tests, checkers, rules), or you can ask a judge again and again: sample **online**. PPO is one way; online DPO (lesson 09) is another, with DPO's step and PPO's data.
 # * You have a learned reward and push against it: watch the truth (held-out judgements, people), and stop by it. That goes for PPO, for best-of-$n$, and for DPO.
 #
@@ -687,9 +732,9 @@ pd.DataFrame({"settings that one may have to tune": {k: len(v) for k, v in own.i
 #
 # * DPO and PPO have one objective and one optimum, $\pi_\text{ref}\,e^{r/\beta}/Z$. PPO walks there on its own samples, DPO fits it to pairs.
 # * PPO's parts: a score at the last token; a KL price at every token; GAE; two clipped losses; four models, two of them trained.
-# * Well tuned, PPO lies on the exact world's frontier. From the same pairs and the same class of rewards, so does DPO: the class decides, not the algorithm.
+# * Well tuned, PPO lies on the exact world's frontier. From the same pairs and the same class of rewards, so does DPO nearly: here the class decides, by construction, not the algorithm.
 # * The costs differ by factors that you can measure: bytes, tokens through the models, seconds to a given reward.
-# * A learned reward is a stand-in. It can be exploited (exact world, few pairs) or simply run out (language model).
+# * A learned reward is a stand-in. It can be exploited (exact world, few pairs) or stop paying for what is still better (the clauses of section 8).
 #
 # ## Two interview questions
 #
@@ -700,7 +745,7 @@ pd.DataFrame({"settings that one may have to tune": {k: len(v) for k, v in own.i
 # </details>
 # <details><summary><b>2. When would you choose PPO, or online RL in general, over DPO?</b></summary>
 #
-# When there is a reward that can be asked for any completion and can be trusted: unit tests, a verifier, a simulator. Pairs drawn from the reference rarely contain what a much better policy would write; online samples do. Also when the policy has to move far from where the pairs were collected. With a *learned* reward the advantage shrinks, because the policy then finds the reward model's errors; refresh the labels, or stop early. Before PPO I would try online or iterative DPO: the same data, with a simpler step. And I would not argue from "PPO is unstable" without a search over settings of equal budget for both.
+# When there is a reward that can be asked for any completion and can be trusted: unit tests, a verifier, a simulator. Pairs drawn from the reference rarely contain what a much better policy would write; online samples do. Also when the policy has to move far from where the pairs were collected, and where a reward may be easier to represent than a policy that follows it. With a *learned* reward the advantage shrinks, because the policy then finds the reward model's errors, or the reward model runs out, as here; refresh the labels, or stop early. Before PPO I would try online or iterative DPO: the same data, with a simpler step. And I would not argue from "PPO is unstable" without a search over settings of equal budget for both.
 #
 # </details>
 #

@@ -100,6 +100,19 @@ def reference_left_out(scores, logps, ref_logps, mask, beta):
     return shaped(scores, logps, torch.zeros_like(logps), mask, beta)
 
 
+def every_rows_column(scores, logps, ref_logps, mask, beta):
+    rewards = (-beta * (logps - ref_logps)).masked_fill(~mask, 0.0)
+    last = mask.sum(dim=-1) - 1
+    rewards[:, last] += scores[:, None]
+    return rewards
+
+
+def every_rows_score(scores, logps, ref_logps, mask, beta):
+    rewards = (-beta * (logps - ref_logps)).masked_fill(~mask, 0.0)
+    rewards[:, mask.sum(dim=-1) - 1] += scores
+    return rewards
+
+
 def estimate(rewards, values, mask, gamma, carry, bootstrap=1.0):
     """GAE's backward loop with its two factors open."""
     rewards, values = rewards.masked_fill(~mask, 0.0), values.masked_fill(~mask, 0.0)
@@ -166,6 +179,31 @@ def from_the_left(rewards, values, mask, gamma=1.0, lam=0.95):
 
 def sign_of_the_value(rewards, values, mask, gamma=1.0, lam=0.95):
     return estimate(rewards, -values, mask, gamma, gamma * lam)
+
+
+def next_value_too_soon(rewards, values, mask, gamma=1.0, lam=0.95):
+    rewards, values = rewards.masked_fill(~mask, 0.0), values.masked_fill(~mask, 0.0)
+    found = torch.zeros_like(rewards)
+    next_advantage = torch.zeros_like(rewards[:, 0])
+    for t in reversed(range(rewards.shape[1])):
+        next_value = values[:, t]
+        delta = rewards[:, t] + gamma * next_value - values[:, t]
+        next_advantage = delta + gamma * lam * next_advantage
+        found[:, t] = next_advantage
+    return found
+
+
+def values_not_masked(rewards, values, mask, gamma=1.0, lam=0.95):
+    everywhere = torch.ones_like(mask)
+    return estimate(rewards.masked_fill(~mask, 0.0), values, everywhere, gamma, gamma * lam)
+
+
+def gamma_and_lam_swapped(rewards, values, mask, gamma=1.0, lam=0.95):
+    return estimate(rewards, values, mask, lam, gamma * lam)
+
+
+def masked_by_multiplying(rewards, values, mask, gamma=1.0, lam=0.95):
+    return estimate(rewards * mask, values * mask, torch.ones_like(mask), gamma, gamma * lam)
 
 
 def terms(logps, old_logps, advantages, clip_range):
@@ -240,6 +278,32 @@ def every_ratio_outside_counts(logps, old_logps, advantages, mask, clip_range=0.
     plain, clipped = terms(logps, old_logps, advantages, clip_range)
     outside = ((logps - old_logps).exp() - 1).abs() > clip_range
     return -torch.minimum(plain, clipped)[mask].mean(), outside[mask].to(plain.dtype).mean()
+
+
+def ties_counted(logps, old_logps, advantages, mask, clip_range=0.2):
+    plain, clipped = terms(logps, old_logps, advantages, clip_range)
+    return -torch.minimum(plain, clipped)[mask].mean(), (clipped <= plain)[mask].to(plain.dtype).mean()
+
+
+def share_of_the_plain_term(logps, old_logps, advantages, mask, clip_range=0.2):
+    plain, clipped = terms(logps, old_logps, advantages, clip_range)
+    return -torch.minimum(plain, clipped)[mask].mean(), share(clipped, plain, mask)
+
+
+def fraction_first(logps, old_logps, advantages, mask, clip_range=0.2):
+    plain, clipped = terms(logps, old_logps, advantages, clip_range)
+    return share(plain, clipped, mask), -torch.minimum(plain, clipped)[mask].mean()
+
+
+def loss_alone(logps, old_logps, advantages, mask, clip_range=0.2):
+    plain, clipped = terms(logps, old_logps, advantages, clip_range)
+    return -torch.minimum(plain, clipped)[mask].mean()
+
+
+def ratio_of_the_sequence(logps, old_logps, advantages, mask, clip_range=0.2):
+    moved = (logps - old_logps).masked_fill(~mask, 0.0).sum(dim=-1, keepdim=True).expand_as(logps)
+    plain, clipped = terms(moved, torch.zeros_like(moved), advantages, clip_range)
+    return -torch.minimum(plain, clipped)[mask].mean(), share(plain, clipped, mask)
 
 
 def near(values, old_values, clip_range):
@@ -456,6 +520,16 @@ MISTAKES = {
             "You charged −β log π. The penalty is on the log-ratio, log π − log π_ref: without the reference it asks for entropy.",
             reference_left_out,
         ),
+        Mistake(
+            "columns picked for all rows",
+            "rewards[:, last] picks those columns in every row, so each row got its score at every row's last column. rewards[rows, last], with rows = torch.arange(B), picks one entry a row.",
+            every_rows_column,
+        ),
+        Mistake(
+            "every row's score",
+            "rewards[:, last] += scores adds all the scores to every row. Each row gets its own score, once: index with rewards[rows, last], rows = torch.arange(B).",
+            every_rows_score,
+        ),
     ],
     "gae": [
         Mistake("λ ignored", "The carried advantage is multiplied by γ alone. It is γ λ.", lam_ignored),
@@ -499,6 +573,26 @@ MISTAKES = {
             "sign of the value",
             "The values have the wrong sign: the expectation V_t is subtracted, γ V_{t+1} is added.",
             sign_of_the_value,
+        ),
+        Mistake(
+            "next value updated before δ",
+            "You set next_value to V_t before you used it, so δ_t holds V_t twice. Compute δ_t first, with V_{t+1}, and update after it.",
+            next_value_too_soon,
+        ),
+        Mistake(
+            "rewards masked, values not",
+            "You set the padding's rewards to 0 but not its values: they are V_{t+1} of a row's last token, and leave advantages on padding.",
+            values_not_masked,
+        ),
+        Mistake(
+            "γ and λ swapped",
+            "In δ_t the next value is multiplied by λ. There it is γ: λ comes only with the carried advantage, as γ λ.",
+            gamma_and_lam_swapped,
+        ),
+        Mistake(
+            "masked by multiplying",
+            "Padding may hold NaN, and 0 · NaN is NaN. masked_fill or torch.where drops it.",
+            masked_by_multiplying,
         ),
     ],
     "ppo_policy_loss": [
@@ -554,6 +648,31 @@ MISTAKES = {
             "clip_fraction counts the tokens whose clipped term is the smaller one. A ratio can be outside and the plain term the smaller.",
             every_ratio_outside_counts,
         ),
+        Mistake(
+            "ties counted",
+            "Within the range both terms are equal, and you counted those tokens: <= for <. Count where the clipped term is strictly the smaller.",
+            ties_counted,
+        ),
+        Mistake(
+            "share of the plain term",
+            "You counted the tokens whose plain term is the smaller. clip_fraction is the share where the clipped one is.",
+            share_of_the_plain_term,
+        ),
+        Mistake(
+            "pair swapped",
+            "Both numbers are right, in the wrong order: the loss comes first, then the share.",
+            fraction_first,
+        ),
+        Mistake(
+            "loss alone",
+            "The loss is right, but the share of clipped tokens is missing: return the pair (loss, clip_fraction).",
+            loss_alone,
+        ),
+        Mistake(
+            "one ratio for the sequence",
+            "You took one ratio for the whole completion. Here each token has its own, and is clipped by itself.",
+            ratio_of_the_sequence,
+        ),
     ],
     "ppo_value_loss": [
         Mistake(
@@ -564,7 +683,7 @@ MISTAKES = {
         Mistake("half forgotten", "The factor ½ is missing.", half_forgotten),
         Mistake(
             "not clipped",
-            "This is the plain squared error: the estimate may move as far as it likes.",
+            "This is the plain squared error: the estimate may move as far as it likes. (Clipping around the returns comes to the same, as the maximum then never picks the clipped error; the range lies around old_values.)",
             plain_error,
         ),
         Mistake(

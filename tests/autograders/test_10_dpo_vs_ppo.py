@@ -16,6 +16,11 @@ def prefix_mask(fresh, rows=4, length=7):
     return torch.arange(length)[None, :] < torch.tensor(lengths)[:, None], lengths
 
 
+def ragged_tokens(fresh, length=7):
+    """A prefix mask of 3 to 6 rows, and its rows' lengths."""
+    return prefix_mask(fresh, rows=fresh.integer(3, 7), length=length)
+
+
 def float64(fresh, *shape, scale=1.0):
     return torch.tensor(scale * fresh.rng.normal(size=shape), dtype=torch.float64)
 
@@ -55,9 +60,9 @@ def shaped_by_loop(scores, logps, ref_logps, lengths, beta):
 @exercise("kl_shaped_rewards", points=3)
 def test_kl_shaped_rewards_matches_a_loop(submission, fresh):
     """A price for each token's log-ratio, the score on top at each row's last token, nothing on padding."""
-    mask, lengths = prefix_mask(fresh)
-    logps, ref_logps = -float64(fresh, 4, 7).abs() - 0.1, -float64(fresh, 4, 7).abs() - 0.1
-    scores, beta = float64(fresh, 4, scale=2.0), fresh.uniform(0.1, 0.5)
+    mask, lengths = ragged_tokens(fresh)
+    logps, ref_logps = (-float64(fresh, *mask.shape).abs() - 0.1 for _ in range(2))
+    scores, beta = float64(fresh, len(mask), scale=2.0), fresh.uniform(0.1, 0.5)
     expected = shaped_by_loop(scores, logps, ref_logps, lengths, beta)
     submission.compare(
         "kl_shaped_rewards", (scores, logps, ref_logps, mask, beta), expected, mistakes=MISTAKES
@@ -88,21 +93,24 @@ def gae_by_double_loop(rewards, values, lengths, gamma, lam):
 @exercise("gae", points=4)
 def test_gae_is_a_discounted_sum_of_surprises(submission, fresh):
     """A_t is the sum over later tokens of (γλ)^(s − t) δ_s; padding holds any numbers and counts for nothing."""
-    mask, lengths = prefix_mask(fresh)
-    rewards, values = float64(fresh, 4, 7), float64(fresh, 4, 7)
-    gamma, lam = fresh.uniform(0.8, 0.95), fresh.uniform(0.5, 0.9)
+    mask, lengths = ragged_tokens(fresh)
+    rewards, values = float64(fresh, *mask.shape), float64(fresh, *mask.shape)
+    gamma, lam = fresh.uniform(0.8, 0.95), fresh.uniform(0.5, 0.75)
     expected = gae_by_double_loop(rewards, values, lengths, gamma, lam)
     submission.compare("gae", (rewards, values, mask, gamma, lam), expected, mistakes=MISTAKES)
 
 
 @exercise("gae")
 def test_gae_at_both_ends_of_lam(submission, fresh):
-    """λ = 1 gives the rewards still to come minus the value, λ = 0 the next surprise alone."""
-    mask, lengths = prefix_mask(fresh)
-    rewards, values = float64(fresh, 4, 7), float64(fresh, 4, 7)
+    """λ = 1: the rewards still to come minus the value; λ = 0: the next surprise; 0.95 unless told; NaN as padding."""
+    mask, lengths = ragged_tokens(fresh)
+    rewards, values = float64(fresh, *mask.shape), float64(fresh, *mask.shape)
     for lam in (1.0, 0.0):
         expected = gae_by_double_loop(rewards, values, lengths, 1.0, lam)
         submission.compare("gae", (rewards, values, mask), expected, mistakes=MISTAKES, kwargs={"lam": lam})
+    expected = gae_by_double_loop(rewards, values, lengths, 1.0, 0.95)
+    rewards, values = rewards.masked_fill(~mask, math.nan), values.masked_fill(~mask, math.nan)
+    submission.compare("gae", (rewards, values, mask), expected, mistakes=MISTAKES)
 
 
 def objective_terms(ratio, advantage, clip_range):
@@ -121,13 +129,24 @@ def policy_loss_by_loop(logps, old_logps, advantages, lengths, clip_range):
     return [torch.tensor(x / sum(lengths), dtype=torch.float64) for x in (total, clipped)]
 
 
+def tokens_of_all_kinds(fresh, mask, clip_range):
+    """Log-probs, old ones and advantages: some tokens clipped, and unlike many whose plain term is the smaller."""
+    while True:
+        old_logps, advantages = -float64(fresh, *mask.shape).abs(), float64(fresh, *mask.shape)
+        logps = old_logps + float64(fresh, *mask.shape, scale=0.5)
+        ratios = (logps - old_logps).exp()
+        moved = (ratios.clamp(1 - clip_range, 1 + clip_range) - ratios)[mask] * advantages[mask]
+        clipped, plain = int((moved < 0).sum()), int((moved > 0).sum())
+        if 0 < clipped != plain > 0:
+            return logps, old_logps, advantages
+
+
 @exercise("ppo_policy_loss", points=4)
 def test_ppo_policy_loss_matches_a_loop(submission, fresh):
     """The mean of the smaller term over real tokens, negated, and how often the clipped one was the smaller."""
     mask, lengths = prefix_mask(fresh, rows=6)
-    old_logps = -float64(fresh, 6, 7).abs()
-    logps, advantages = old_logps + float64(fresh, 6, 7, scale=0.5), float64(fresh, 6, 7)
     clip_range = fresh.uniform(0.1, 0.3)
+    logps, old_logps, advantages = tokens_of_all_kinds(fresh, mask, clip_range)
     expected = tuple(policy_loss_by_loop(logps, old_logps, advantages, lengths, clip_range))
     submission.compare(
         "ppo_policy_loss",
@@ -140,13 +159,13 @@ def test_ppo_policy_loss_matches_a_loop(submission, fresh):
 
 @exercise("ppo_policy_loss")
 def test_ppo_policy_loss_has_the_right_gradient(submission, fresh):
-    """−ρA over the number of tokens, and 0 where the ratio has left the range the way its advantage asks."""
+    """−ρA over the number of tokens, and 0 where the ratio left the range (0.2 unless told) as its advantage asks."""
     mask = torch.ones(1, 6, dtype=torch.bool)
-    ratios = torch.tensor([[1.6, 1.6, 0.5, 0.5, 1.05, 0.95]], dtype=torch.float64)
+    ratios = torch.tensor([[1.25, 1.6, 0.5, 0.75, 1.15, 0.85]], dtype=torch.float64)
     size = fresh.uniform(0.5, 2.0)
     advantages = size * torch.tensor([[1.0, -1.0, 1.0, -1.0, 1.0, -1.0]], dtype=torch.float64)
     old_logps = float64(fresh, 1, 6)
-    slopes = torch.tensor([[0.0, 1.6, -0.5, 0.0, -1.05, 0.95]], dtype=torch.float64) * size / 6
+    slopes = torch.tensor([[0.0, 1.6, -0.5, 0.0, -1.15, 0.85]], dtype=torch.float64) * size / 6
     submission.compare(
         "ppo_policy_loss",
         (old_logps + ratios.log(), old_logps, advantages, mask),
@@ -181,20 +200,23 @@ def test_ppo_value_loss_matches_a_loop(submission, fresh):
 
 @exercise("ppo_value_loss")
 def test_ppo_value_loss_stops_a_value_that_ran_ahead(submission, fresh):
-    """No gradient where the clipped error is the larger; else the error over the number of tokens."""
+    """No gradient where the clipped error is the larger; else the error over the number. The range is 0.2 unless told."""
     mask = torch.ones(1, 3, dtype=torch.bool)
     old = float64(fresh, 1, 3)
     # moved past the range towards its return; moved past it away from its return; within the range
-    values, returns = old + torch.tensor([[1.5, -0.6, 0.1]]), old + torch.tensor([[2.0, 2.0, 2.0]])
-    expected = torch.tensor([[0.0, -2.6, -1.9]], dtype=torch.float64) / 3
-    submission.compare(
-        "ppo_value_loss",
-        (values, old, returns, mask, 0.5),
-        expected,
-        mistakes=MISTAKES,
-        via="grad",
-        kwargs_via={"wrt": 0},
-    )
+    for moves, told in (((1.5, -0.6, 0.1), {"clip_range": 0.5}), ((0.25, -0.6, 0.15), {})):
+        moved = torch.tensor([moves], dtype=torch.float64)
+        expected = (moved - 2.0) / 3
+        expected[0, 0] = 0.0
+        submission.compare(
+            "ppo_value_loss",
+            (old + moved, old, old + 2.0, mask),
+            expected,
+            mistakes=MISTAKES,
+            via="grad",
+            kwargs=told,
+            kwargs_via={"wrt": 0},
+        )
 
 
 def held_by(training_memory, width, momentum, wide):
