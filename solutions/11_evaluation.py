@@ -118,7 +118,7 @@ print(over_seeds(rates.assign(lr=rates["lr"].map("{:g}".format)), "lr", measured
 rates[["lr", "seed", "wins", "ties", "losses", "p_value"]].round(3)
 
 # %% [markdown]
-# At $10^{-6}$ and at $10^{-5}$ the KL is a few thousandths of a nat: these policies write what the reference writes, and their win rates are one half up to luck. Their accuracy is 63 % all the same. At $3\cdot10^{-4}$ the policy wins two comparisons in three, and its accuracy is 66 %: less above 63 % than the seeds differ from one another.
+# At $10^{-6}$ and at $10^{-5}$ the measured KL is at most a few thousandths of a nat, not distinguishable from zero: these policies write what the reference writes, and their win rates are one half up to luck. Their accuracy is 63 % all the same. At $3\cdot10^{-4}$ the policy wins two comparisons in three, and its accuracy is 66 %: less above 63 % than the seeds differ from one another.
 #
 # The reason is in the definition. Accuracy asks for the *sign* of a margin. The first steps turn the signs, and a margin of a thousandth of a nat counts as much as one of ten. So **accuracy can have its final value before the policy has changed at all**. It tells that the implicit reward points the right way; how far the policy has followed is told by the KL, and what it is worth by the win rate. The third number, **ranking accuracy** (the policy's own log-probs, without the reference's), asks yet another question: it hardly leaves one half here (lesson 05).
 #
@@ -160,7 +160,7 @@ pd.DataFrame(
 ).T
 
 # %% [markdown]
-# Where the chosen completion is better by more than one unit of reward the policy agrees with the label in 83 %; where rewards are close, in 63 %. In the last group the annotator was *wrong*, as Bradley-Terry annotators sometimes are, and a good policy should disagree: 40 % there is no weakness. Even the true reward predicts only 75 % of these labels. So "above 65 %" means nothing before one knows what is possible on these pairs, and a mean over groups can be moved by choosing easy pairs.
+# Where the chosen completion is better by more than one unit of reward the policy agrees with the label in 83 %; where rewards are close, in 63 %. In the last group the annotator was *wrong*, as Bradley-Terry annotators sometimes are, and a good policy would disagree. The 40 % measured there leave it undecided: with 45 pairs the interval still holds 50 %. Even the true reward predicts only 75 % of these labels, if its ties (equal rewards) are counted as misses; with a tie as one half it would be a little more. So "above 65 %" means nothing before one knows what is possible on these pairs, and a mean over groups can be moved by choosing easy pairs.
 #
 # ## 2 · How sure is a share?
 #
@@ -172,7 +172,7 @@ pd.DataFrame(
 #
 # where $z$ is the normal quantile that leaves $(1 - \text{level})/2$ above it: 1.96 for a level of 0.95.
 #
-# **Write it.** Return `Interval(mean, low, high)` with $\hat p$ as its mean. `NormalDist().inv_cdf(q)` from `statistics` (imported) is the quantile function. Here and in all exercises of this lesson arguments need no checking unless the text asks for it; the finished versions check them.
+# **Write it.** Return `Interval(mean, low, high)` with $\hat p$ as its mean. `NormalDist().inv_cdf(q)` from `statistics` (imported) is the quantile function. Here and in all exercises of this lesson arguments need no checking unless the text asks for it; the finished versions check them and raise what their docstrings say under "Raises"; our checks try only what the text asks for.
 
 # %% exercise="wilson_interval" points=3 minutes=9 difficulty=2 importance=5
 ...
@@ -231,7 +231,7 @@ show(
 covered.agg(["mean", "min"]).round(3)
 
 # %% [markdown]
-# At 97 % the plain interval already misses the truth more often than four times in ten, and at the far right it holds it in 14 % of the experiments (the column's minimum). Wilson's coverage is near 95 % until the last half per cent. Win rates near one half are kind to both; accuracies on easy groups, refusal rates and error rates are not.
+# At 97 % the plain interval already misses the truth more often than four times in ten, and at the far right it holds it in 14 % of the experiments (the column's minimum). Wilson's coverage goes up and down around 95 %, mostly between about 92 and 99 %, and falls lower only in the last half per cent: 95 % is its mean over true shares, not a promise for each. Win rates near one half are kind to both; accuracies on easy groups, refusal rates and error rates are not.
 #
 # A *mean* of numbers that are not 0 or 1, such as true rewards or scores with half points, gets a bootstrap interval (lesson 05). Does that one cover as it should? A simulation: draw $n$ scores from {0, ½, 1} with a known mean, build the interval, see if it holds the mean; 800 times.
 
@@ -281,7 +281,7 @@ pd.DataFrame(
 #
 # $$ p = \min\bigl(1,\; 2\,P(K \ge \max(w, l))\bigr), \qquad K \sim \text{Binomial}(w + l,\, \tfrac12) , $$
 #
-# with $w$ wins and $l$ losses. That is the **sign test**. **Write it.** `binomial_probability(k, n, p)` (imported) is the chance of exactly $k$ successes in $n$ trials. Without any decided comparison the p-value is 1.
+# with $w$ wins and $l$ losses. That is the **sign test**. It speaks about *these* prompts (here, four held-out items): for new prompts one would resample prompts. **Write it.** `binomial_probability(k, n, p)` (imported) is the chance of exactly $k$ successes in $n$ trials. Without any decided comparison the p-value is 1, and the formula gives that by itself.
 
 # %% exercise="sign_test" points=3 minutes=8 difficulty=2 importance=5
 ...
@@ -330,7 +330,7 @@ pd.DataFrame(
 ).round(3)
 
 # %% [markdown]
-# One look keeps its promise: better *and* $p \le 0.05$ comes in 2 % (the two-sided 5 % halved, and a little less, since wins are whole numbers). The best of five is "significantly better" in 11 %, the best of twenty in more than a third of all cases, among policies that are all the same. Section 1's unmoved policy with its p-value of 0.058 was the most extreme of nine. Decide beforehand which comparison counts; if several count, ask for α divided by their number.
+# One look keeps its promise: better *and* $p \le 0.05$ comes in 2 % (the two-sided 5 % halved, and a little less, since wins are whole numbers). The best of five is "significantly better" in 11 %, the best of twenty in more than a third of all cases, among policies that are all the same. Section 1's unmoved policy with its p-value of 0.058 was the most extreme of the six unmoved runs (they share prompts and seeds, so they are fewer than six independent looks). Decide beforehand which comparison counts; if several count, ask for α divided by their number.
 #
 # ## 4 · How many comparisons?
 #
@@ -379,15 +379,15 @@ pd.DataFrame({"comparisons for a power of 80 %": needed}).T
 power_explorer()
 
 # %% [markdown]
-# A hundred comparisons notice a true 65 % reliably and a true 60 % in less than half of the cases; a true 55 % they nearly always miss. For 55 % it takes about 800, for 52 % about 5,000. An advantage half as large needs four times as many. So decide first which advantage would matter to you, then the number. Adding comparisons until the p-value is small enough is the best-of-several-looks of section 3 again.
+# A hundred comparisons notice a true 65 % reliably and a true 60 % in less than half of the cases; a true 55 % they miss six times in seven (power 0.14). For 55 % it takes about 800, for 52 % about 5,000. An advantage half as large needs about four times as many. (The kinks in the curves are a saw-tooth: wins are whole numbers, and the curves are computed at every fifteenth $n$ only.) The numbers count *decided* comparisons: with ties in 8 %, 803 decided ones are about 873 asked. And to the first question: of the win rates tried, 65 % is the one that a hundred find four times out of five, with a power of 0.83. So decide first which advantage would matter to you, then the number. Adding comparisons until the p-value is small enough is the best-of-several-looks of section 3 again.
 #
 # ## 5 · Who is the judge?
 #
 # So far the true reward decided. Real judges are people, or language models, and they have weaknesses. Two are known best: they lean towards the answer that stands *first* (Wang et al. 2023; Zheng et al. 2023), and towards the *longer* one.
 #
-# Our judge `NoisyJudge` says "the first is better" with probability $\sigma(r_1 - r_2 + b + c\,(l_1 - l_2))$: rewards $r$ and lengths $l$ (in words) of the first and the second answer, a leaning $b$ to the first place, a price $c$ of a word. It is any function `judge(prompt, first, second)` that returns 1 if the first is better, 0 if the second is, ½ for a tie.
+# Our judge `NoisyJudge` says "the first is better" with probability $\sigma(r_1 - r_2 + b + c\,(l_1 - l_2))$: rewards $r$ and lengths $l$ (in words) of the first and the second answer, a leaning $b$ to the first place, a price $c$ of a word. A judge is any function `judge(prompt, first, second)` that returns 1 if the first is better, 0 if the second is, ½ for a tie.
 #
-# The cure for the first weakness is to ask twice, with the answers exchanged. **Write it.** For each prompt ask about (ours, theirs) and about (theirs, ours). Our score is the mean of our two votes, where our vote of the second round is one minus what the judge returned. Return `Verdicts(scores, first)`: the scores as a float64 tensor, and as `first` the mean of all $2N$ votes as they were cast, a float: how often the first place won. Ask each question once only; the order in which you ask is yours.
+# The cure for the first weakness is to ask twice, with the answers exchanged. **Write it.** For each prompt ask about (ours, theirs) and about (theirs, ours). Our score is the mean of our two votes, where our vote of the second round is one minus what the judge returned. Return `Verdicts(scores, first)`: the scores as a tensor (float64 in the library; the check compares values), and as `first` the mean of all $2N$ votes as they were cast, a float: how often the first place won. Ask each question once only, so $2N$ calls in all. The order of the calls is not checked; a judge that draws random numbers answers differently in another order, and the numbers below hold for the library's: see its solution.
 
 # %% exercise="judge_both_orders" points=3 minutes=10 difficulty=2 importance=5
 ...
@@ -446,15 +446,15 @@ table["p"] = table["p"].map("{:.2g}".format)
 table
 
 # %% [markdown]
-# The judge who leans to the first place finds the reference better than itself, 64.5 % with a p-value of 5 in 100,000, when ours is shown first. A p-value can't tell you that: it rules out luck, not a bad experiment. Asked twice, the same judge gives 50.2 %, and the policy 69.8 % instead of 83.5 %, which is close to what the fair judge says (69.0 %). The share of votes for the first place, 64 % against 49 %, shows the leaning by itself.
+# The judge who leans to the first place finds the reference better than itself, 64.5 % with a p-value of 5 in 100,000, when ours is shown first. A p-value can't tell you that: it rules out luck, not a bad experiment. Asked twice, the same judge gives 50.2 %, and the policy 69.8 % instead of 83.5 %, which is what the fair judge says (69.0 %) up to noise. The share of votes for the first place, 64 % against 49 %, shows the leaning by itself.
 #
-# Two limits. Drawing the sides at random would also bring the mean right, for half the price, but leaves the leaning in as noise. And averaging cancels the leaning only where the sides are equal; where they are not, it pulls the win rate a little towards one half: a judge who always takes the first place has no opinion left to average.
+# Two limits. Drawing the sides at random would give the same mean on average, for half the price, but leaves the leaning in as noise. And where the sides are not equal, asking twice or drawing sides cancels the leaning only in part: in expectation it pulls the win rate a little towards one half, since a judge who always takes the first place has no opinion left to average. Here that pull is too small to see: 69.8 against 69.0 is noise.
 #
 # ### Length
 #
 # Exchanging places does nothing against a judge who likes long answers. The second set of policies above was trained on pairs of such an annotator, who pays 0.1 for a word; call them the *wordy* ones. Let three judges compare: the true reward, a fair noisy one, and one who pays 0.2 for a word.
 #
-# A common correction fits $P(\text{win}) = \sigma(a + c\,\Delta l)$, with $\Delta l$ the difference in length, to the judge's scores, and reports $\sigma(a)$: the win rate at equal length (Dubois et al. 2024).
+# A common correction, in a simple form, fits $P(\text{win}) = \sigma(a + c\,\Delta l)$, with $\Delta l$ the difference in length, to the judge's scores, and reports $\sigma(a)$: the win rate at equal length (a simple form of Dubois et al. 2024).
 #
 # **Predict.** Which policy looks better to the third judge? Which one does the correction favour? In this world the true reward is a *sum* over words: is all length a trick?
 
@@ -505,7 +505,7 @@ kl_terms = check(kl_terms)
 # </details>
 
 # %% [markdown]
-# In the exact world the KL is a sum, and so are the bias and the standard deviation of an estimator. We take the optimal policies of seven β, estimate each KL from 64 samples, and repeat that 4,000 times.
+# In the exact world (lesson 06's, where all completions can be listed) the KL is a sum, and so are the bias and the standard deviation of an estimator. We take the optimal policies of seven β, estimate each KL from 64 samples, and repeat that 4,000 times.
 #
 # **Predict.** $k_3$ is advertised as unbiased with less noise. Is it so at every distance? What happens to $r$ when the policy gives a completion a millionth of what the reference gives it?
 
@@ -527,14 +527,16 @@ columns = [
 estimates.set_index("beta")[columns].T.map("{:.3g}".format)
 
 # %% [markdown]
-# * **k1** is unbiased everywhere, and its spread grows slowly: 0.012 nats at a KL of 0.005, and never more than 0.2.
+# * **k1** is unbiased everywhere, and its spread grows slowly: 0.012 nats at a KL of 0.005, and never more than 0.2 for the mean of 64 samples (one sample's spread is the square root of 64 times as large).
 # * **k3** is as unbiased (its exact bias is rounding error), and near the reference it is far better: its spread is a sixteenth of k1's at a KL of 0.005, and still below it at 0.48. From 1.5 nats on it is worse, and then its exact spread explodes: 8 nats, 318, 84 million.
 # * You will *not see* that explosion. In 4,000 repetitions the estimates at a KL of 5.1 spread by 3.7, and the median says 4.2. The mean of k3 hangs on completions that the policy hardly ever draws and the reference likes: there $r$ is huge. As long as none of them is drawn, the sample mean of $r$ is near 0 instead of 1, and k3 is near k1 − 1: **too low by up to one nat, with a small error bar**.
 # * **k2** is fine up to a few tenths of a nat, and then too large: by 18 % in the median at 0.48, threefold at 5.1.
 #
-# So k1 for reporting, at any distance, with enough samples; k3 inside a training step, where policies are close and every batch counts (it is the KL term of GRPO).
+# So k1 for reporting, at any distance, with enough samples; k3 where policies are close and samples few.
 #
-# **The language model.** Section 8 trains policies until they are far away, and measures all three estimators on the same samples. Here is one of those runs.
+# All three estimate the *value* of $\text{KL}(\pi\,\|\,\pi_\text{ref})$. Differentiated through fixed samples they are three other things: k1's expected gradient is zero, k2's is that of $\text{KL}(\pi\,\|\,\pi_\text{ref})$, k3's that of $\text{KL}(\pi_\text{ref}\,\|\,\pi)$. A good estimate is not a good loss. (GRPO, a method of reinforcement learning, uses k3 as a loss, token by token.)
+#
+# **The language model.** Section 8 trains policies until they are far away (128 pairs, 24 epochs, five looks), and measures all three estimators on the same samples. Here is one of those runs.
 
 # %%
 optimised = sweep(
@@ -554,7 +556,7 @@ far.set_index("step").round(2)
 #
 # A margin $m$ (β times the log-ratio gap of two completions) is also a forecast: the implicit reward says that its favourite wins with probability $\sigma(|m|)$. Lesson 07 put one number on how right such forecasts are, the expected calibration error. A **reliability diagram** shows where they go wrong: sort the forecasts into bins, and draw how often each bin's came true against what was forecast.
 #
-# **Write the bins.** $K$ bins of equal width divide $[0, 1]$; bin $k$ holds the forecasts in $[k/K, (k+1)/K)$, and a forecast of exactly 1 is in the last one. Return a dict of five float64 tensors with $K$ entries each: `count`, `predicted` (mean forecast), `measured` (share of outcomes that came true), `low` and `high` (the 95 % Wilson interval of `measured`). The last four are NaN where a bin is empty.
+# **Write the bins.** $K$ bins of equal width divide $[0, 1]$; bin $k$ holds the forecasts in $[k/K, (k+1)/K)$, and a forecast of exactly 1 is in the last one. Return a dict of five tensors (float64 in the library; the check compares values) with $K$ entries each: `count`, `predicted` (mean forecast), `measured` (share of outcomes that came true), `low` and `high` (the 95 % Wilson interval of `measured`). Where a bin is empty its `count` is 0 and the other four are NaN. (Forecasts within rounding of an edge are not tested, other than edges that floats hold exactly.)
 
 # %% exercise="reliability_bins" points=3 minutes=12 difficulty=3 importance=4
 ...
@@ -575,7 +577,7 @@ reliability_bins = check(reliability_bins)
 # </details>
 
 # %% [markdown]
-# Now the forecasts of section 8's first run, early and late, on the 256 held-out pairs.
+# Now the forecasts of section 8's first run (128 pairs, 24 epochs), early and late, on the 256 held-out pairs.
 #
 # **Predict.** Training on few pairs goes on and on. Do the dots move below or above the diagonal?
 
@@ -605,7 +607,7 @@ show(
 pd.DataFrame(numbers).T.round(3)
 
 # %% [markdown]
-# At step 24 the forecasts are timid, below 54 % on average, and a little better than they say. At step 96 they are about right (error 0.05). At step 192 nearly all dots lie below the diagonal: a mean forecast of 77 % for a favourite that wins 65 %; of the 71 forecasts above 90 %, 85 % came true. Between these two looks the share that came true hardly changed. What became worse is the *confidence*, and the held-out loss, which looks at confidence, rose while accuracy could not tell.
+# At step 24 the forecasts are timid, below 54 % on average, and a little better than they say. At step 96 the favourite is over-rated by about 4 points. The calibration errors, 0.055 and 0.052, can't tell the timid from the sure: they have no sign. At step 192 nearly all dots lie below the diagonal: a mean forecast of 77 % for a favourite that wins 65 %; of the 71 forecasts above 90 %, 85 % came true. Between these two looks the share that came true hardly changed. What became worse is the *confidence*, and the held-out loss, which looks at confidence, rose while accuracy could not tell.
 #
 # It matters wherever implicit rewards are used as numbers, for filtering pairs, say, or weighting them.
 #
@@ -613,7 +615,7 @@ pd.DataFrame(numbers).T.round(3)
 #
 # **When a measure becomes a target.** Learn a reward from pairs, then optimise it. At first what one learned is right about the common completions, and the true reward rises too. Further out the optimum sits where the learned reward is wrong in one's favour (Gao et al. 2022).
 #
-# In the exact world all of this is a sum. A linear Bradley-Terry model learns a reward from 300 pairs. Either it sees what the true reward is made of (letters and pairs of neighbours), or letters alone. Then the reference is tilted towards the *learned* reward with ever smaller β.
+# In the exact world all of this is a sum. A linear Bradley-Terry model learns a reward from 300 pairs. Either it sees what the true reward is made of (letters and pairs of neighbours), or letters alone. Then the reference is tilted towards the *learned* reward (its probabilities multiplied by $\exp(r/\beta)$ and rescaled to sum to 1) with ever smaller β.
 #
 # **Predict.** For each of the two: does the true reward turn down in the end? In all eight draws of pairs?
 
@@ -650,7 +652,7 @@ pd.DataFrame(rows).round(2)
 # * **Sees all that counts.** The learned reward promises 4.0 in the end, the true one has gained 2.0. Its weights fit the noise of 300 labels, and the optimum goes where that noise is favourable. In four of eight draws the true reward ends below its own best, in three by more than a tenth; in the others it flattens.
 # * **Sees letters alone.** In three draws the true reward turns, twice down to nothing, while the learned one goes on rising. In the other five it rises to the end, for some even more than promised: what this model doesn't see happened to point the right way.
 #
-# So over-optimisation is a risk and not a law, and nothing in the dashed lines tells the bad draws from the good ones. Only the true reward does, or people who judge samples.
+# So over-optimisation is a risk and not a law, and the dashed lines rise in the bad draws as they do in the good ones. What tells them apart for certain is the true reward, or people who judge samples.
 #
 # **In DPO the learned reward is the policy's own.** The runs below train on 128 pairs only, for 24 epochs, at β = 0.05 and a constant rate, and are looked at five times. Six numbers could tell one when to stop.
 #
@@ -688,15 +690,15 @@ pd.DataFrame(stops).T.map(lambda value: value if isinstance(value, str) else f"{
 
 # %% [markdown]
 # * **Training margin** rises to the end, training accuracy too but for a dip. Neither ever says stop.
-# * **Held-out loss** turns between step 96 and 192, in every seed. **Held-out accuracy** moves by less than its spread and picks a different step in different seeds.
-# * **Win rate** is best at step 96 in two seeds of three and about even in the third. In the mean it falls from 0.90 to 0.84 at the end: less than the spread over seeds, but the direction is that of the loss.
-# * Now look at *words* and *KL*. At the step that the held-out loss chooses the policy is 39 nats away and writes 27 words where the reference writes 11. This true reward is a sum over words and pays for that. Reward *per word* is the same at step 48 and at step 96, and lower at the end: all that came after step 48 came by writing more. A reader who does not love length would have stopped there, at 6 nats, and no number that is computed from pairs would have told them.
+# * **Held-out loss** is lowest at the look at step 96, in every seed: its minimum lies somewhere between the looks at 48 and 192. **Held-out accuracy** moves by less than its spread and picks a different step in different seeds.
+# * **Win rate** is best at step 96 in two seeds of three and about even in the third. (The row "highest win rate" of the table flatters: it was picked on the very samples it reports.) In the mean it falls from 0.90 to 0.84 at the end: less than the spread over seeds, but the direction is that of the loss.
+# * Now look at *words* and *KL*. At the step that the held-out loss chooses the policy is on average 39 nats away (± 32 over seeds) and writes 27 words (± 11) where the reference writes 11. This true reward is a sum over words and pays for that. Reward *per word* is the same at step 48 and at step 96, and lower at the end: all that came after step 48 came by writing more. A reader who does not love length would have stopped there, at 6 nats (± 4), and no number that is computed from pairs would have told them.
 #
 # Early stopping on held-out loss protects from learning pairs by heart. It does not know what you want: that is what win rates with a judge of your own are for, and a limit for the KL that was fixed before.
 #
 # ## 9 · The scorecard
 #
-# The notes that this course began from end their answer on evaluation with a list of ticks: accuracy above 65 %, win rate above 60 %, KL below 3, benchmarks within 2 % of the reference, no new failure modes, users more satisfied. As a form that is right: criteria with numbers, *fixed before one looks*. Two things are missing in it. Each number needs an interval, and "undecided" must be allowed: a criterion is passed if the whole interval lies on the right side of its target, and failed if the whole of it lies on the wrong side. And each threshold needs its unit and its ceiling: nats *a completion of how many tokens*, an accuracy *on labels of what noise*.
+# The notes that this course began from end their answer on evaluation with a list of ticks: accuracy above 65 %, win rate above 60 %, KL below 3, benchmarks within 2 % of the reference, no new failure modes, users more satisfied. As a form that is right: criteria with numbers, *fixed before one looks*. Two things are missing in it. A number that is a mean or a share needs an interval, and "undecided" must be allowed: a criterion is passed if the whole interval lies on the right side of its target, and failed if the whole of it lies on the wrong side. And each threshold needs its unit and its ceiling: nats *a completion of how many tokens*, an accuracy *on labels of what noise*.
 #
 # `dpo-lab evaluate RUN` does this for a folder that the trainer wrote (`output_dir`). It samples policy and reference, judges each pair in both orders, and writes `report.html` beside the run: one file with figures inside, that needs no network.
 #
@@ -712,9 +714,18 @@ status = main(["evaluate", str(run_folder), "--samples", str(by_preset(256, 24))
 print(f"exit status {status}: {'no criterion failed' if status == 0 else 'a criterion failed'}")
 
 # %% [markdown]
-# Seven passes and an "undecided". The accuracy is 67.6 %, above the target, but its interval reaches down to 61.6 %: these 256 pairs can't tell. With the ceiling at 75.0 %, the target itself is ambitious. The rest is a healthy young run: a win rate whose interval starts at 65.6 %, as many words as the reference, 0.7 nats away by k1. (k3 says 1.0 this time: one sample with a large $r$ is enough.) The forecasts are 12 points *below* what came true: it has not been trained long enough to be too sure. "Has not forgotten" is measured on reviews without blame (lesson 07 says why).
+# Seven passes and an "undecided". The accuracy is 67.6 %, above the target, but its interval reaches down to 61.6 %: these 256 pairs can't tell. With the ceiling at 75.0 % (ties counted as misses), the target itself is ambitious. The rest is a healthy young run: a win rate whose interval starts at 65.6 %, as many words as the reference, 0.7 nats away by k1. (k3 says 1.0 this time: one sample with a large $r$ is enough.) The forecasts are 12 points *below* what came true: it has not been trained long enough to be too sure. "Has not forgotten" is measured on reviews without blame (lesson 07 says why).
 #
-# And what is not on the card? It covers the luck of sampling, for one run on four held-out items. Other seeds, other prompts, refusals, biases and harm it has not looked at, and "users more satisfied" has no row because nobody asked a user. The next section asks one.
+# Two rows, perplexity and distinct-2, have no interval here: read their verdicts as those of one number. And "accuracy" is reward accuracy; a threshold for it read literally as "ranks the winner higher" would be one for ranking accuracy, which hardly leaves one half in this world.
+#
+# | often asked for | here | why |
+# |---|---|---|
+# | diversity | measured: distinct-2 | in the scorecard |
+# | MMLU, HellaSwag, HumanEval, TruthfulQA | not | the tiny policy writes short reviews and knows nothing else |
+# | hallucination rate | not | a review has no source to be checked against |
+# | red teaming | not | needs people or prompts that attack; the review world has none |
+#
+# And what else is not on the card? It covers the luck of sampling, for one run on four held-out items. Other seeds, other prompts, refusals, biases and harm it has not looked at, and "users more satisfied" has no row because nobody asked a user. The next section asks one.
 #
 # ## 10 · You are the annotator
 #
@@ -751,7 +762,7 @@ mine = rating_widget(
 # ## Recap
 #
 # * Reward accuracy asks for the *sign* of a margin, whatever its size. It can be high when the policy writes exactly what it wrote before. Ranking accuracy and win rate are other questions.
-# * A share gets a Wilson interval, a mean a bootstrap interval; below some twenty values neither is worth much. Overlap of two intervals is no test of their difference.
+# * A share gets a Wilson interval, a mean a bootstrap interval. With five values the bootstrap covers too seldom; Wilson's stays honest, but is wide. Overlap of two intervals is no test of their difference.
 # * Fix the number of comparisons by the power that you need, before you look. The best of several looks is significant far more often than α says.
 # * Ask a judge in both orders, and let it judge equals first. Exchanging places cures a leaning to the first place, not a liking for length.
 # * $k_1$ is unbiased with honest noise. $k_3$ is better near the reference; far away its mean hangs on completions that are never sampled, and it reads too low.
@@ -762,7 +773,7 @@ mine = rating_widget(
 #
 # <details><summary><b>1. Your DPO run has 70 % held-out preference accuracy. Was it a success?</b></summary>
 #
-# It can't be said yet. Accuracy is the share of pairs with a positive implicit-reward margin, and a margin of a thousandth of a nat counts as much as one of ten: a policy that has hardly moved can have its final accuracy already. So ask for the distance from the reference (KL), and for a win rate of its samples against the reference's, judged in both orders, with an interval. Ask what accuracy is possible at all: with noisy labels even the true reward stays below 100 %. And look at groups of pairs, since the mean may come from the easy ones.
+# It can't be said yet. Accuracy is the share of pairs with a positive implicit-reward margin, and a margin of a thousandth of a nat counts as much as one of ten: a policy that has hardly moved can have its final accuracy already. The 70 % needs an interval too: on 250 pairs it is about ± 6 points. So ask for the distance from the reference (KL), and for a win rate of its samples against the reference's, judged in both orders, with an interval. Ask what accuracy is possible at all: with noisy labels even the true reward stays below 100 %. And look at groups of pairs, since the mean may come from the easy ones.
 #
 # </details>
 # <details><summary><b>2. Policy A wins 56 of 100 comparisons with the reference, B wins 61. Which one do you ship?</b></summary>

@@ -722,8 +722,8 @@ MISTAKES = {
     "begin_round": [
         Mistake(
             "reference never refreshed",
-            "The reference stays the first one, which is online DPO. With refresh_reference it becomes a frozen copy of "
-            "the policy.",
+            "The reference stays the first one, which is online DPO. With refresh_reference it becomes a frozen "
+            "copy of the policy.",
             never_refreshed,
         ),
         Mistake(

@@ -54,6 +54,11 @@ def k3_ratio_without_exp(policy_logps, ref_logps, estimator="k1"):
     return terms(policy_logps, ref_logps, estimator, k3=lambda x: ratio - 1 - x)
 
 
+def k3_from_probabilities(policy_logps, ref_logps, estimator="k1"):
+    ratio = ref_logps.exp() / policy_logps.exp()
+    return terms(policy_logps, ref_logps, estimator, k3=lambda x: ratio - 1 - x)
+
+
 def mean_of_terms(policy_logps, ref_logps, estimator="k1"):
     return terms(policy_logps, ref_logps, estimator).mean()
 
@@ -103,6 +108,17 @@ def not_rescaled(wins, comparisons, level=0.95):
 
 def middle_for_mean(wins, comparisons, level=0.95):
     return wilson(wins, comparisons, two_sided(level), mean="middle")
+
+
+def z_negative(wins, comparisons, level=0.95):
+    return wilson(wins, comparisons, NormalDist().inv_cdf((1 - level) / 2))
+
+
+def only_reach_rescaled(wins, comparisons, level=0.95):
+    share, z, n = wins / comparisons, two_sided(level), comparisons
+    reach = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
+    middle = share + z**2 / (2 * n)
+    return interval(share, middle - reach, middle + reach)
 
 
 def square_forgotten(wins, comparisons, level=0.95):
@@ -190,6 +206,19 @@ def alpha_halved(comparisons, win_probability, alpha=0.05):
     return sum(pmf(k, comparisons, win_probability) for k in rejected(comparisons, alpha / 2))
 
 
+def alpha_excluded(comparisons, win_probability, alpha=0.05):
+    return sum(
+        pmf(k, comparisons, win_probability)
+        for k in range(comparisons + 1)
+        if p_value(k, comparisons - k) < alpha
+    )
+
+
+def n_for_losses(comparisons, win_probability, alpha=0.05):
+    n = comparisons
+    return sum(pmf(k, n, win_probability) for k in range(n + 1) if p_value(k, n) <= alpha)
+
+
 def alpha_fixed(comparisons, win_probability, alpha=0.05):
     return sum(pmf(k, comparisons, win_probability) for k in rejected(comparisons, 0.05))
 
@@ -243,6 +272,12 @@ def win_rate_for_first_place(judge, prompts, ours, theirs):
     first, second = both_votes(judge, prompts, ours, theirs)
     scores = (first + 1 - second) / 2
     return verdicts(scores, scores.mean().item())
+
+
+def asked_again(judge, prompts, ours, theirs):
+    both_votes(judge, prompts, ours, theirs)
+    first, second = both_votes(judge, prompts, ours, theirs)
+    return verdicts((first + 1 - second) / 2, (first.mean().item() + second.mean().item()) / 2)
 
 
 def prompts_swapped_too(judge, prompts, ours, theirs):
@@ -352,6 +387,11 @@ MISTAKES = {
             k3_ratio_without_exp,
         ),
         Mistake(
+            "probabilities divided",
+            "A long completion's probability is 0 in float32, and 0/0 is NaN: subtract the log-probs first, then exp.",
+            k3_from_probabilities,
+        ),
+        Mistake(
             "mean taken", "Return a number for each sample: the caller needs their spread too.", mean_of_terms
         ),
         Mistake(
@@ -378,6 +418,16 @@ MISTAKES = {
             "middle for mean",
             "`mean` is p̂ = wins / n, what was measured. The interval's middle is nearer to one half.",
             middle_for_mean,
+        ),
+        Mistake(
+            "z negative",
+            "Low is above high: z is negative. Take the quantile of (1 + level) / 2, not of (1 - level) / 2.",
+            z_negative,
+        ),
+        Mistake(
+            "middle not divided",
+            "1 + z²/n divides the whole numerator, p̂ + z²/2n too, not the ± term alone.",
+            only_reach_rescaled,
         ),
         Mistake("n not squared", "Under the root it is z²/4n²: n is squared there.", square_forgotten),
         Mistake(
@@ -444,6 +494,9 @@ MISTAKES = {
             expected_result_alone,
         ),
         Mistake(
+            "alpha itself left out", "A p-value of exactly alpha is rejected too: <=, not <.", alpha_excluded
+        ),
+        Mistake(
             "alpha halved", "sign_test is two-sided already: compare it with alpha itself.", alpha_halved
         ),
         Mistake("alpha ignored", "Compare with the argument alpha, not always with 0.05.", alpha_fixed),
@@ -451,6 +504,11 @@ MISTAKES = {
             "last outcome forgotten",
             "All n wins are possible too: range(comparisons + 1).",
             last_outcome_forgotten,
+        ),
+        Mistake(
+            "n for losses",
+            "sign_test takes wins and losses: of n comparisons, k won leave n − k lost. You gave it k and n.",
+            n_for_losses,
         ),
     ],
     "judge_both_orders": [
@@ -479,6 +537,11 @@ MISTAKES = {
             "win rate for first place",
             "`first` is the mean of the votes as they were cast, for the answer shown first, before any is turned round.",
             win_rate_for_first_place,
+        ),
+        Mistake(
+            "asked again for first",
+            "You asked each question more than once: keep the 2N votes and take both results from them.",
+            asked_again,
         ),
         Mistake(
             "not exchanged",

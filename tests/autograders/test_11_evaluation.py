@@ -36,6 +36,17 @@ def test_kl_terms_match_a_loop(submission, fresh):
 
 
 @exercise("kl_terms")
+def test_kl_terms_k3_of_improbable_completions(submission, fresh):
+    """Long completions have log-probs near −200, whose probabilities float32 can't hold: r needs the difference."""
+    gap = torch.tensor([fresh.uniform(-1, 1) for _ in range(5)])
+    ref = torch.tensor([-200.0 - fresh.integer(0, 30) for _ in range(5)])
+    policy = ref - gap
+    exact = (ref.double() - policy.double()).tolist()
+    expected = [math.exp(x) - 1 - x for x in exact]
+    submission.compare("kl_terms", (policy, ref, "k3"), expected, mistakes=MISTAKES, rtol=1e-4, atol=1e-5)
+
+
+@exercise("kl_terms")
 def test_kl_terms_take_k1_by_default_and_refuse_other_names(submission, fresh):
     """k1 by default; a name that is none of the three raises ValueError."""
     policy, ref = sampled_logps(fresh)
@@ -130,6 +141,10 @@ def test_sign_test_power_adds_up_what_is_rejected(submission, fresh):
         submission.compare(
             "sign_test_power", (n, p), expected, mistakes=MISTAKES, kwargs={"alpha": alpha}, rtol=1e-7
         )
+    edge = p**5 + (1 - p) ** 5  # five of five has a p-value of exactly 1/16
+    submission.compare(
+        "sign_test_power", (5, p), edge, mistakes=MISTAKES, kwargs={"alpha": 0.0625}, rtol=1e-7
+    )
 
 
 @exercise("sign_test_power")
@@ -241,3 +256,22 @@ def test_reliability_bins_of_ten_by_default_and_of_one(submission, fresh):
         "reliability_bins", (predicted, outcomes), bins_by_loop(predicted, outcomes, 1), mistakes=MISTAKES,
         kwargs={"bins": 1}, atol=1e-9,
     )  # fmt: skip
+
+
+def count_calls(function, prompts, ours, theirs):
+    """How often the learner's function asks the judge."""
+    calls = []
+
+    def counting(prompt, first, second):
+        calls.append(prompt)
+        return opinionated(prompt, first, second)
+
+    function(counting, prompts, ours, theirs)
+    return len(calls)
+
+
+@exercise("judge_both_orders")
+def test_judge_both_orders_asks_each_question_once(submission, fresh):
+    """2N calls: a judge costs money, and one that draws answers anew each time."""
+    drawn = answers(fresh, size=5)
+    submission.compare("judge_both_orders", drawn, 10, mistakes=MISTAKES, via=count_calls)
