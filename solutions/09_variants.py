@@ -125,9 +125,9 @@ show(
 #
 # * **`sigmoid`, `hinge`, `bco_pair`, `simpo`** push a hopeless pair with full force and let go of one that is right. A flipped label is a hopeless pair for good: they never stop pushing it.
 # * **`exo_pair`, `kto`, `apo_zero`** hardly push either end. They *give up* on a hopeless pair, which is robust if its label is wrong, and slow if it is right.
-# * **`ipo`, `sppo_hard`** pull back what went too far; `nca_pair` does so gently.
+# * **`ipo`, `sppo_hard`** pull back what went too far; `nca_pair` does so gently, and `exo_pair` beyond the right edge of the figure.
 # * **`robust`**, told that 20 % of labels are flipped, still pushes at $m = 6$: it goes on for ever.
-# * **`discopop`**, found by a language model's search, has a kink at 0 at which it pushes the wrong way.
+# * **`discopop`**, found by a language model's search, has a bump around 0 in which it pushes the wrong way.
 # * **`apo_down`** asks the *chosen* completion to fall as well. It is meant for data worse than the model.
 #
 # **Explore.** The margin hides which of the two completions moves. Find (1) a loss that pushes a chosen completion *down*; (2) two pairs with the same margin that `kto` treats differently and `sigmoid` does not; (3) what `dpop` does to a pair whose chosen completion has fallen.
@@ -138,7 +138,7 @@ loss_picker()
 # %% [markdown]
 # <details><summary>What you may have found</summary>
 #
-# (1) `ipo` with a gap beyond $1/(2\tau)$, `sppo_hard` and `nca_pair` with a chosen log-ratio that is too high, `apo_down` nearly everywhere. (2) Log-ratios +5 and +1 against −1 and −5: equal margins, but each completion has its own place on KTO's curve. (3) It pushes the chosen completion up many times harder than the rejected one down.
+# (1) `ipo` with a gap beyond $1/(2\tau)$, `sppo_hard` and `nca_pair` with a chosen log-ratio that is too high, `apo_down` where $|r_w| < |r_w - r_l|$, `discopop` near margin 0. (2) Log-ratios +4 and 0 against +2 and −2: equal margins, but KTO's losses are 0.52 and 0.24 (β = 1, $z = 0$): each completion has its own place on its curve. (3) It pushes the chosen completion up many times harder than the rejected one down.
 #
 # </details>
 
@@ -235,9 +235,9 @@ show(
 )
 
 # %% [markdown]
-# The dots lie on the lines. At $p = 0.5$ nobody prefers anything: DPO and IPO stay at the reference, while the notes' formula makes both words equally likely, whatever the reference thought. And it has no KL term in any disguise: as τ grows it moves *further*.
+# The dots lie on the lines. At $p = 0.5$ nobody prefers anything: DPO and IPO stay at the reference, while the notes' formula makes both words equally likely, whatever the reference thought. And it has no KL term in any disguise: its gap is $(2p - 1)\,\tau$ whatever the reference thought, so a small τ does not stay at the reference, and a large one goes past it without bound.
 #
-# What bounds IPO is its square, which costs on both sides of the target. The price is its push: a pair far from the target is pushed in proportion to the distance, so one flipped label weighs more than under DPO.
+# What bounds IPO is its square, which costs on both sides of the target. The price is its push: it grows without bound with the distance from the target, while DPO's never exceeds β. The optimum, however, is the steadier one: by the formulas, $p$ from 0.99 to 0.95 takes 36 % off DPO's gap and 8 % off IPO's.
 #
 # ## 3 · KTO: thumbs instead of pairs
 #
@@ -433,11 +433,11 @@ table.unstack("flipped").round(2)
 # %% [markdown]
 # Clean labels, left. `sigmoid`, `hinge`, `ipo` and `bco_pair` end at 94 to 96 % of what was to be had at their distance, and their differences are within one or two standard deviations: **among them the choice of loss hardly matters**, and the family does not decide either (BCO judges each completion alone). Their strengths matter much: a factor of ten in β or τ takes each of them from under a tenth of a nat to between one and three. KTO, EXO and ORPO lie clearly lower.
 #
-# A reading that fits: these labels are drawn by Bradley-Terry, so close calls often go the "wrong" way. The logistic loss is made for that, its optimum is the true log-odds. KTO and EXO saturate on pairs that they have wrong and treat them as lost, so they follow the majority and not the odds. ORPO and SimPO never look at the reference, so part of their distance goes into making common words more or less common.
+# The optimum on unlimited data does not explain the order: only the logistic losses' is the true log-odds, IPO's and EXO's are linear in $p$ and `hinge` just follows the majority, yet `hinge` and IPO are among the first. A reading that we have not tested: KTO and EXO have a slope that dies away on pairs which they have wrong, so those stop counting. ORPO and SimPO never look at the reference, so perhaps part of their distance goes into making common words more or less common.
 #
 # SimPO's line *rises* with distance because the ceiling comes near: at five nats the best policy has almost nothing left to gain (section 2 of lesson 06), and most runs that go there come close to it.
 #
-# Flipped labels, right. The four in front lose about a quarter of their share, ORPO a quarter or a little more, EXO and SimPO up to two fifths. KTO loses between a sixth and a quarter, and had less to lose: near two nats it ends level with `hinge`. So "KTO is robust to noise" holds here for what it loses and for its seeds, which stay closer together, and not for where it ends. All other spreads have grown so much that most of the order is gone.
+# Flipped labels, right. The four in front lose about a quarter of their share, ORPO a quarter or a little more, EXO and SimPO up to two fifths. KTO loses between a sixth and a quarter, and had less to lose: near two nats it ends level with `hinge`. So "KTO is robust to noise" holds here for what it loses and not for where it ends. Spreads grow most at low strengths of EXO, SimPO and `hinge`, so that much of the order is gone; ORPO and the strongly held runs keep theirs small.
 #
 # **Predict.** Two losses can be told how many labels are flipped: cDPO (`sigmoid` with `label_smoothing`) and `robust`, whose mean over flips is the loss on clean labels. Do they recover what was lost?
 
@@ -670,7 +670,7 @@ found
 # *Gain* is $\mathbb{E}[r] - \beta\,\text{KL}$ (β = 0.5) gained over the reference, as a share of what the best policy gains: 1 is the best possible, negative is worse than not training. *Drawn* counts sampled completions. The figure's black line is the most that any policy earns at that distance.
 #
 # * **Offline and online** both lie near the line. With 2,560 labels they are equal within the spread (gain 0.97 and 0.96); with 640 online goes a little further for a little more reward, but reward, KL and gain all differ by less than the spread. What online paid for it is sampling as it trains: here little, in a language model a lot.
-# * **Iterative** has the lowest gain at either budget. In theory four rounds are β/4 on unlimited data. But each round knows only its own quarter of the labels, and overfits them from where the last one had overfitted. *Offline with β/4*, which sees all labels at once, is far better at 2,560 labels, and that is the control that a claim for iterative DPO has to beat. (With 640 labels some runs collapsed onto a single word and could not spend theirs: see *pairs*.)
+# * **Iterative** has the lowest gain at either budget. In theory four rounds are β/4 on unlimited data. But each round knows only its own quarter of the labels, and overfits them from where the last one had overfitted. *Offline with β/4*, which sees all labels at once, has the higher mean at 2,560 labels (its rival's seeds spread widely), and that is the control that a claim for iterative DPO has to beat. (With 640 labels some runs collapsed onto a single word and could not spend theirs: see *pairs*.)
 # * **Best of 4** behaves as section 7 foretold: a lower β, further right. It has a quarter of the pairs. At 2,560 labels it lies on the line's heels; at 640, 156 pairs are too few, and it falls far below.
 # * **Active** moves further than online for the same labels and gains less at 640 (0.17 against 0.73); at 2,560 they are equal within the spread. It also draws four times as many completions. As in lesson 07: the pairs of which a policy is unsure are those on which the judge's coin is fairest.
 #
@@ -703,7 +703,7 @@ found
 #
 # * **Online against offline**: 0.94 against 0.88 in reward, which is well within the spread, at a KL of 0.46 against 0.60, a difference a little larger than offline's spread. That is no win to speak of, and it costs 13,000 sampled tokens.
 # * **Iterative** goes further (0.95 nats) and its reward spreads by 0.40, so nothing can be said about it but that.
-# * **Best of 4** earns much more than offline: 1.54 against 0.88. Would you have stopped there? It also went twice as far. The control goes as far (1.30 against 1.21 nats) and earns 1.43, so at equal distance nothing is left of the difference that the spread would not cover. What best-of-4 did show: 123 pairs were as good as 512.
+# * **Best of 4** earns much more than offline: 1.54 against 0.88. Would you have stopped there? It also went twice as far. The control goes as far (1.30 against 1.21 nats) and earns 1.43, so at equal distance nothing is left of the difference that the spread would not cover. What best-of-4 did show: 123 pairs, each seen about four times, were as good as 512 at the same number of labels.
 #
 # So at this size no way of making pairs beats offline DPO at equal labels *and* equal distance. That is no law. Offline pairs came from the very reference here, they are few, and the policy does not get far. Larger studies (Guo et al. 2024; Tang et al. 2024, arXiv 2405.08448) find online ahead where training goes further.
 #
@@ -743,7 +743,7 @@ print(f"the two noisy labels agree in {agree:.0%} of {len(judged):,} pairs")
 #    Here $\Delta_2$ must be known as a number: from a classifier, a reward model, or another policy's implicit reward.
 # 3. **Safety first**, in two stages: DPO on the safety labels, then DPO on the helpfulness labels with the first stage's policy as the reference (`train_in_stages`).
 #
-# (A formula that goes round, $\sigma(\beta_1\,\text{margin}_1 + \beta_2\,\text{margin}_2)$, is none of them. If both margins are the policy's own gap on the same pair, it is plain DPO with $\beta_1 + \beta_2$; on two different pairs a large margin on one hides a wrong order on the other.)
+# (A formula that goes round, $\sigma(\beta_1\,\text{margin}_1 + \beta_2\,\text{margin}_2)$, is none of them. If both margins are the policy's own gap on the same pair, it is plain DPO with $\beta_1 + \beta_2$ where the two labels agree and with $\beta_1 - \beta_2$ where they do not; on two different pairs a large margin on one hides a wrong order on the other.)
 #
 # **Write the loss of way 2.** Return three tensors of shape $(B,)$: the losses, and the chosen and rejected implicit rewards $\beta\,(\log\pi - \log\pi_\text{ref})$, detached. Arguments need no checks.
 
@@ -789,7 +789,7 @@ for stake in (0.0, -1.0, -2.0, -4.0, -8.0):
 pd.DataFrame(rows).set_index("Δ₂").round(3)
 
 # %% [markdown]
-# Averaged rewards turn against A once the stakes of objective 2 are high enough. Averaged probabilities do not: however bad A is for objective 2, its label is one vote of weight 0.3, and A keeps more than half. If a rare disaster shall outweigh many small advantages, a vote is not enough. The price of way 2 is that somebody must know *how* bad.
+# Averaged rewards turn against A once the stakes of objective 2 are high enough. Averaged probabilities do not *here*: however bad A is for objective 2, its label is one vote of weight 0.3, and A keeps at least 0.7 · σ(1) = 0.512. If a rare disaster shall outweigh many small advantages, a vote is not enough. The price of way 2 is that somebody must know *how* bad.
 #
 # With *once-labelled* pairs there is a second difference: the margin moves the bar that a label must clear, but a label never pulls downwards. Where A was chosen and $\Delta_2$ is very negative, the loss is simply near 0. Disagreement must come from other pairs.
 #
@@ -867,7 +867,7 @@ placed.pivot(
 # *Short of the front* is the least that a policy misses over all weightings of the two rewards.
 #
 # * **Margins** lie on the front by construction: their optimum *is* the formula above.
-# * **Safety first** lies at the very same points. Two stages multiply: $\pi_\text{ref}\,e^{r_2/\beta_2}$, then $e^{r_1/\beta_1}$, and a product does not know its order. So on unlimited data "safety first" gives safety no priority whatever: the two β are the weights. To make safety a *constraint*, take what is unsafe out of the data or out of the samples, or measure safety after the second stage and stop.
+# * **Safety first** lies at the very same points: this is algebra, computed and not trained, with the two β chosen as $\beta/(1-w)$ and $\beta/w$. Two stages multiply: $\pi_\text{ref}\,e^{r_2/\beta_2}$, then $e^{r_1/\beta_1}$, and a product does not know its order. So on unlimited data "safety first" gives safety no priority whatever: the two β are the weights. To make safety a *constraint*, take what is unsafe out of the data or out of the samples, or measure safety after the second stage and stop.
 # * **Weighted losses** end just inside the front, by up to 0.006 with soft labels and up to 0.032 with sure ones. What shows more is *where*: the same $w$ gives a more moderate policy, because votes are capped. Since $w$ is tuned by looking anyway, that is a small price, and this way needs no reward, only labels.
 #
 # ### On the language model
@@ -926,7 +926,7 @@ table.round(2)
 #
 # * A loss is known by its curve: whom it pushes, when it stops, whether it pulls back. The margin alone, the margin and a term, each completion alone, no reference: four families.
 # * IPO's gap is bounded by $1/(2\tau)$, and its optimum is $(2p-1)/(2\tau)$. It keeps the reference; the formula without it is another loss. Say whether log-probs are sums or means before you quote a τ.
-# * KTO learns from thumbs, against a zero point that estimates the KL. What judges completions alone does not need pairs, and pays for it where pairs are there.
+# * KTO learns from thumbs, against a zero point that stands in for the KL (cheap and biased: the mismatched completions come from the data, not from the policy). What judges completions alone does not need pairs; KTO paid for that in the exact world, BCO did not.
 # * SimPO and ORPO need no reference. Nothing in SimPO's loss says how far is too far; ORPO's SFT term is a weak anchor.
 # * Compare losses at equal distance and over a grid of their strengths. In our races the strength moved a run further than the choice within a family.
 # * Refreshing the reference $R$ times is a β of β/R in the limit. Fresh pairs, best of $n$ and active selection spend labels in different places: compare them at equal labels and equal KL.
