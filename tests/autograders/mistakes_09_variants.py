@@ -83,6 +83,10 @@ def kto(policy, ref, up, drift, beta=0.1, up_weight=1.0, down_weight=1.0, zero=N
     return losses, (beta * (policy - ref)).detach()
 
 
+def kto_attached(policy, ref, up, drift, beta=0.1, up_weight=1.0, down_weight=1.0):
+    return kto(policy, ref, up, drift, beta, up_weight, down_weight)[0], beta * (policy - ref)
+
+
 def zero_forgotten(policy, ref, up, drift, beta=0.1, up_weight=1.0, down_weight=1.0):
     return kto(policy, ref, up, drift, beta, up_weight, down_weight, zero=0.0)
 
@@ -432,6 +436,11 @@ def rewards_divided(pc, pr, rc, rr, other_margins, weight, beta=0.1):
     return losses, chosen.detach() / weight, rejected.detach() / weight
 
 
+def rewards_not_detached(pc, pr, rc, rr, other_margins, weight, beta=0.1):
+    chosen, rejected, own = parts(pc, pr, rc, rr, beta)
+    return -logsigmoid((own - (1 - weight) * other_margins) / weight), chosen, rejected
+
+
 def rewards_attached(pc, pr, rc, rr, other_margins, weight, beta=0.1):
     chosen, rejected, own = parts(pc, pr, rc, rr, beta)
     return -logsigmoid((own - (1 - weight) * other_margins) / weight), chosen.mean(), rejected.mean()
@@ -590,6 +599,7 @@ MISTAKES = {
         Mistake(
             "reward measured from z", "The rewards are β times the log-ratio, without z.", reward_from_zero
         ),
+        Mistake("rewards not detached", "The rewards are for the log: detach them.", kto_attached),
     ],
     "simpo_loss": [
         Mistake(
@@ -822,6 +832,7 @@ MISTAKES = {
             "Losses and rewards have one entry a pair: shape (B,), the rewards detached.",
             rewards_attached,
         ),
+        Mistake("rewards not detached", "The rewards are for the log: detach them.", rewards_not_detached),
     ],
     "pareto_front": [
         Mistake(

@@ -28,7 +28,8 @@ def doubles(*tensors):
 
 def flags_of_gradient(function, *inputs, **kwargs):
     """Which results carry a gradient when the first two inputs do."""
-    results = function(*[t.clone().requires_grad_(i < 2) for i, t in enumerate(inputs)], **kwargs)
+    policy = [tensor.clone().requires_grad_() for tensor in inputs[:2]]
+    results = function(*policy, *inputs[2:], **kwargs)
     return {f"{name}.requires_grad": bool(r.requires_grad) for name, r in zip(TRIPLE, results, strict=False)}
 
 
@@ -125,6 +126,9 @@ def test_kto_loss_sends_its_gradient_to_the_policy_alone(submission, fresh):
         "kto_loss", (policy, ref, up, mismatched), expected, mistakes=MISTAKES, via=gradients,
         kwargs={"wrt": (0, 3), "beta": 0.2},
     )  # fmt: skip
+    flags = {"losses.requires_grad": True, "chosen_rewards.requires_grad": False}
+    inputs = (policy, ref, up, mismatched)
+    submission.compare("kto_loss", inputs, flags, mistakes=MISTAKES, via=flags_of_gradient)
 
 
 @exercise("kto_loss")
@@ -415,6 +419,9 @@ def test_weighted_margin_loss_gradient(submission, fresh):
         kwargs={"beta": beta},
         kwargs_via={"wrt": 0, "pick": 0},
     )
+    flags = {f"{name}.requires_grad": name == "losses" for name in TRIPLE}
+    inputs = (*logps, other, weight)
+    submission.compare("weighted_margin_loss", inputs, flags, mistakes=MISTAKES, via=flags_of_gradient)
 
 
 def front_by_loop(rows):
