@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import grade, write_case
+from harness import grade, write_case
 from hostile_cases import CASES, Case, right_after
 
 from dpo_lab.grading import sandbox

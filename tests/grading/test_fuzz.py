@@ -7,7 +7,7 @@ import json
 import os
 import random
 
-from conftest import grade
+from harness import grade
 from hostile_cases import RIGHT, RIGHT_REPORT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

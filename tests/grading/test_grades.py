@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import grade, write_case
+from harness import grade, write_case
 from hostile_cases import RIGHT, STUB, Case, body
 
 from dpo_lab.grading.formats import as_json

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import grade, write_case
+from harness import grade, write_case
 from hostile_cases import CASES, LOOKS_FOR_ANSWERS, SECRETS
 
 from dpo_lab.grading.sandbox import FIRST_UID
