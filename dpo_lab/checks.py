@@ -44,6 +44,16 @@ def check_fraction(**values: float) -> None:
             raise ValueError(f"{name} must lie in [0, 0.5), got {value}")
 
 
+def check_probabilities(**tensors: Tensor) -> None:
+    """Raise ValueError unless all are (N,) tensors of one shape with entries in [0, 1]."""
+    check_batch(**tensors)
+    for name, values in tensors.items():
+        if ((values < 0) | (values > 1)).any():
+            raise ValueError(
+                f"{name} must be probabilities in [0, 1], got {values.min():g} to {values.max():g}"
+            )
+
+
 def rows_where(mask: Tensor) -> list[int]:
     """Indices of the true rows of a `(B,)` mask, for an error message."""
     return torch.nonzero(mask).flatten().tolist()

@@ -10,10 +10,10 @@ from typing import Any
 
 from dpo_lab.checks import check_positive
 from dpo_lab.diagnostics.active import select_active_pairs
-from dpo_lab.encoding import Messages
+from dpo_lab.encoding import Messages, encode_pairs
 from dpo_lab.policies import Policy
 from dpo_lab.sampling import sample_ids
-from dpo_lab.trainer import encode_pairs, pair_logprobs
+from dpo_lab.trainer import pair_logprobs
 
 Prompt = str | Messages
 Judge = Callable[[Prompt, str, str], float]

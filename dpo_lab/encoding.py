@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -141,6 +141,78 @@ def truncate_prompt(row: Encoded, max_length: int) -> Encoded:
             "and a cut completion has no EOS. Raise max_length or leave the pair out"
         )
     return Encoded(row.input_ids[excess:], row.completion_mask[excess:])
+
+
+def encode_pairs(
+    tokenizer: Any, pairs: Iterable[Mapping[str, Any]], max_length: int | None = None
+) -> tuple[list[Encoded], list[Encoded]]:
+    """Chosen and rejected rows of all pairs; ValueError, with the row's number, where a pair can't be used.
+
+    Where `max_length` cuts one prompt of a pair, the other is cut alike: both answer the same prompt. A pair with a
+    `rejected_prompt` is none: its chosen completion answers `prompt`, its rejected one that.
+    """
+    chosen, rejected = [], []
+    for number, pair in enumerate(pairs):
+        try:
+            prompts = pair["prompt"], pair.get("rejected_prompt", pair["prompt"])
+            completions = pair["chosen"], pair["rejected"]
+            if prompts[0] == prompts[1] and completions[0] == completions[1]:
+                raise ValueError("chosen and rejected are the same: their gradients cancel")
+            rows = [
+                encode_pair(tokenizer, *texts, max_length) for texts in zip(prompts, completions, strict=True)
+            ]
+        except KeyError as error:
+            raise ValueError(
+                f"pair {number} has no {error}; a pair needs 'prompt', 'chosen' and 'rejected'"
+            ) from None
+        except ValueError as error:
+            raise ValueError(f"pair {number}: {error}") from error
+        rows = share_prompt(*rows) if prompts[0] == prompts[1] else rows
+        for rows_of_side, row in zip((chosen, rejected), rows, strict=True):
+            rows_of_side.append(row)
+    if not chosen:
+        raise ValueError("pairs is empty: there is nothing to train on")
+    return chosen, rejected
+
+
+def same_prompts(chosen: Iterable[Encoded], rejected: Iterable[Encoded]) -> bool:
+    """Whether both sides of every pair answer the same prompt."""
+    sides = [
+        [row.input_ids[: row.completion_mask.index(True)] for row in rows] for rows in (chosen, rejected)
+    ]
+    return sides[0] == sides[1]
+
+
+def share_prompt(chosen: Encoded, rejected: Encoded) -> tuple[Encoded, Encoded]:
+    """Both rows with the shorter prompt of the two: cut to different prompts, their log-probs would not compare."""
+    prompts = [row.completion_mask.index(True) for row in (chosen, rejected)]
+    cut = [prompt - min(prompts) for prompt in prompts]
+    return truncate_prompt(chosen, len(chosen) - cut[0]), truncate_prompt(rejected, len(rejected) - cut[1])
+
+
+def encode_sampled(
+    tokenizer: Any, prompts: Sequence[str | Messages], token_ids: Sequence[Sequence[int]]
+) -> list[Encoded]:
+    """Rows of prompts and the very tokens that were sampled: a cut completion gets no EOS that it never had.
+
+    Args:
+        tokenizer: the sampling policy's.
+        prompts: N prompts.
+        token_ids: N completions as `sample_ids` returns them.
+
+    Raises:
+        ValueError: lengths differ.
+    """
+    if len(prompts) != len(token_ids):
+        raise ValueError(
+            f"need one completion a prompt, got {len(prompts)} prompts, {len(token_ids)} completions"
+        )
+    rows = []
+    for prompt, completion_ids in zip(prompts, token_ids, strict=True):
+        prompt_ids = encode_prompt(tokenizer, prompt)
+        mask = [False] * len(prompt_ids) + [True] * len(completion_ids)
+        rows.append(Encoded([*prompt_ids, *completion_ids], mask))
+    return rows
 
 
 def collate(

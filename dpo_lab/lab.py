@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dpo_lab.encoding import Encoded, Messages, encode_prompt
+from dpo_lab.encoding import Messages, encode_sampled
 from dpo_lab.evaluation import Interval, bootstrap_interval, kl_estimate, score_rows
 from dpo_lab.policies import Policy, best_device, frozen_reference, load_policy
 from dpo_lab.preferences import load_pairs
@@ -116,12 +116,8 @@ class Lab:
             measurement: its samples.
             samples: take the first so many; None takes all.
         """
-        sampled = list(zip(measurement.prompts, measurement.token_ids, strict=True))[:samples]
-        rows = []
-        for prompt, completion_ids in sampled:
-            prompt_ids = encode_prompt(policy.tokenizer, prompt)
-            mask = [False] * len(prompt_ids) + [True] * len(completion_ids)
-            rows.append(Encoded([*prompt_ids, *completion_ids], mask))
+        sampled = measurement.prompts[:samples], measurement.token_ids[:samples]
+        rows = encode_sampled(policy.tokenizer, *sampled)
         size = 2 * self.config.batch_size  # a pair is two rows
         return kl_estimate(score_rows(policy, rows, size), score_rows(self.reference, rows, size)).item()
 

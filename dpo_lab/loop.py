@@ -212,6 +212,19 @@ class Run:
             self.checkpoint.save_policy()
 
 
+@torch.no_grad()
+def mean_metrics(objective: Objective, model: torch.nn.Module, batch_size: int) -> dict[str, float]:
+    """An objective's metrics as means over all its rows, with dropout off; the model is left in eval mode."""
+    model.eval()
+    everything = list(range(objective.size))
+    total = objective.weight(everything)
+    means: dict[str, float] = {}
+    for rows in split(everything, batch_size):
+        for name, mean in objective.loss(model, rows)[1].items():
+            means[name] = means.get(name, 0.0) + mean * objective.weight(rows) / total
+    return means
+
+
 def apply_gradients(
     optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler, max_grad_norm: float
 ) -> float:

@@ -14,10 +14,10 @@ from tqdm.auto import tqdm
 
 from dpo_lab.batch_terms import Mismatched, RunningReward
 from dpo_lab.checks import check_fraction, check_positive
-from dpo_lab.encoding import Encoded, encode_pair, truncate_prompt
+from dpo_lab.encoding import Encoded, encode_pair, encode_pairs, same_prompts
 from dpo_lab.history import History
 from dpo_lab.logprobs import completion_logprobs
-from dpo_lab.loop import LoopConfig, run_loop, split
+from dpo_lab.loop import LoopConfig, mean_metrics, run_loop, split
 from dpo_lab.losses import LOSSES, chosen_nll, dpo_loss, preference_metrics
 from dpo_lab.packing import score_groups, score_pairs
 from dpo_lab.policies import Policy, check_same_tokenizer
@@ -166,15 +166,9 @@ class PairObjective:
             return {"mismatched_log_ratios": self.mismatched.log_ratios(model, rows)}
         return {"delta": self.running.mean} if self.variant.running_reward else {}
 
-    @torch.no_grad()
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
         """Means over all rows, with dropout off."""
-        model.eval()
-        totals: dict[str, float] = {}
-        for rows in split(list(range(self.size)), self.config.batch_size):
-            for name, mean in self.loss(model, rows)[1].items():
-                totals[name] = totals.get(name, 0.0) + mean * len(rows) / self.size
-        return totals
+        return mean_metrics(self, model, self.config.batch_size)
 
 
 def dpo_step_loss(
@@ -333,13 +327,9 @@ class CompletionObjective:
         total = -score_groups(model, [[self.rows[i]] for i in rows], self.pad).sum()
         return total, {"loss": total.item() / self.weight(rows)}
 
-    @torch.no_grad()
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
         """Mean negative log-prob of a completion token over all rows, with dropout off."""
-        model.eval()
-        batches = split(list(range(self.size)), self.config.batch_size)
-        total = sum(self.loss(model, rows)[0].item() for rows in batches)
-        return {"loss": total / self.weight(list(range(self.size)))}
+        return mean_metrics(self, model, self.config.batch_size)
 
 
 class WithReplay:
@@ -365,53 +355,6 @@ class WithReplay:
         total, sft_metrics = self.examples.loss(model, replayed)
         mean = total / self.examples.weight(replayed)
         return loss + self.replay_weight * mean * len(rows), metrics | {"replay": sft_metrics["loss"]}
-
-
-def encode_pairs(
-    tokenizer: Any, pairs: Iterable[Mapping[str, Any]], max_length: int | None = None
-) -> tuple[list[Encoded], list[Encoded]]:
-    """Chosen and rejected rows of all pairs; ValueError, with the row's number, where a pair can't be used.
-
-    Where `max_length` cuts one prompt of a pair, the other is cut alike: both answer the same prompt. A pair with a
-    `rejected_prompt` is none: its chosen completion answers `prompt`, its rejected one that.
-    """
-    chosen, rejected = [], []
-    for number, pair in enumerate(pairs):
-        try:
-            prompts = pair["prompt"], pair.get("rejected_prompt", pair["prompt"])
-            completions = pair["chosen"], pair["rejected"]
-            if prompts[0] == prompts[1] and completions[0] == completions[1]:
-                raise ValueError("chosen and rejected are the same: their gradients cancel")
-            rows = [
-                encode_pair(tokenizer, *texts, max_length) for texts in zip(prompts, completions, strict=True)
-            ]
-        except KeyError as error:
-            raise ValueError(
-                f"pair {number} has no {error}; a pair needs 'prompt', 'chosen' and 'rejected'"
-            ) from None
-        except ValueError as error:
-            raise ValueError(f"pair {number}: {error}") from error
-        rows = share_prompt(*rows) if prompts[0] == prompts[1] else rows
-        for rows_of_side, row in zip((chosen, rejected), rows, strict=True):
-            rows_of_side.append(row)
-    if not chosen:
-        raise ValueError("pairs is empty: there is nothing to train on")
-    return chosen, rejected
-
-
-def same_prompts(chosen: Iterable[Encoded], rejected: Iterable[Encoded]) -> bool:
-    """Whether both sides of every pair answer the same prompt."""
-    sides = [
-        [row.input_ids[: row.completion_mask.index(True)] for row in rows] for rows in (chosen, rejected)
-    ]
-    return sides[0] == sides[1]
-
-
-def share_prompt(chosen: Encoded, rejected: Encoded) -> tuple[Encoded, Encoded]:
-    """Both rows with the shorter prompt of the two: cut to different prompts, their log-probs would not compare."""
-    prompts = [row.completion_mask.index(True) for row in (chosen, rejected)]
-    cut = [prompt - min(prompts) for prompt in prompts]
-    return truncate_prompt(chosen, len(chosen) - cut[0]), truncate_prompt(rejected, len(rejected) - cut[1])
 
 
 @torch.no_grad()

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dpo_lab.baselines.ppo import PPOConfig, Rollout, run_ppo
 from dpo_lab.baselines.reward_model import ScalarModel
-from dpo_lab.baselines.rows import Scorer, encode_completions
-from dpo_lab.encoding import Messages, collate_rows
+from dpo_lab.baselines.rows import Scorer
+from dpo_lab.encoding import Messages, collate_rows, encode_sampled
 from dpo_lab.history import History
 from dpo_lab.policies import Policy, check_same_tokenizer
 from dpo_lab.sampling import sample_ids
@@ -60,7 +60,7 @@ class LanguageActor:
             seed=seed,
             batch_size=size,
         )
-        rows = encode_completions(self.policy.tokenizer, prompts, token_ids)
+        rows = encode_sampled(self.policy.tokenizer, prompts, token_ids)
         batch = to_device(collate_rows(rows, self.policy.tokenizer.pad_token_id), self.policy.model)
         lengths = torch.tensor([len(ids) for ids in token_ids], device=self.policy.device)
         mask = torch.arange(int(lengths.max()), device=lengths.device)[None, :] < lengths[:, None]

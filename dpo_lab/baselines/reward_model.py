@@ -5,19 +5,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dpo_lab.baselines.rows import Scorer, encode_completions
+from dpo_lab.baselines.rows import Scorer
 from dpo_lab.bradley_terry import bradley_terry_loss
 from dpo_lab.checks import check_same_shape, rows_where
-from dpo_lab.encoding import Encoded, collate_rows
+from dpo_lab.encoding import Encoded, collate_rows, encode_pairs, encode_sampled
 from dpo_lab.history import History
-from dpo_lab.loop import LoopConfig, run_loop, split
+from dpo_lab.loop import LoopConfig, mean_metrics, run_loop, split
 from dpo_lab.policies import Policy
-from dpo_lab.trainer import encode_pairs, to_device
+from dpo_lab.trainer import to_device
 
 
 class ScalarModel(torch.nn.Module):
@@ -108,7 +109,7 @@ class RewardModel:
 
     def scorer(self) -> Scorer:
         """The model as PPO takes a reward: a function of prompts and completions' token ids."""
-        return lambda prompts, token_ids: self.score(encode_completions(self.tokenizer, prompts, token_ids))
+        return lambda prompts, token_ids: self.score(encode_sampled(self.tokenizer, prompts, token_ids))
 
 
 class RewardObjective:
@@ -136,16 +137,6 @@ class RewardObjective:
             "rewards/margins": margins.mean().item(),
         }
         return losses.sum(), metrics
-
-    @torch.no_grad()
-    def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
-        """Means over all rows, with dropout off."""
-        model.eval()
-        totals: dict[str, float] = {}
-        for rows in split(list(range(self.size)), self.config.batch_size):
-            for name, mean in self.loss(model, rows)[1].items():
-                totals[name] = totals.get(name, 0.0) + mean * len(rows) / self.size
-        return totals
 
 
 def train_reward_model(
@@ -179,7 +170,7 @@ def train_reward_model(
     evaluate = None
     if eval_pairs is not None:
         held_out = RewardObjective(policy.tokenizer, eval_pairs, config, "held-out")
-        evaluate = lambda: held_out.evaluate(scored.model)  # noqa: E731
+        evaluate = partial(mean_metrics, held_out, scored.model, config.batch_size)
     history = run_loop(scored, train, config, evaluate, callback)
     reward_model = RewardModel(scored.model.requires_grad_(False), policy.tokenizer)
     with torch.no_grad():

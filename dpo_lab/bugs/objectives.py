@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from transformers import AutoModelForCausalLM
 
-from dpo_lab.encoding import Encoded, collate, encode_pair
+from dpo_lab.encoding import Encoded, collate, encode_pair, encode_pairs
 from dpo_lab.logprobs import completion_logprobs, token_logprobs
 from dpo_lab.losses import dpo_loss, preference_metrics
 from dpo_lab.policies import Policy
-from dpo_lab.trainer import DPOConfig, PairObjective, encode_pairs, split, to_device
+from dpo_lab.trainer import DPOConfig, PairObjective, split, to_device
 
 CLAMP = -10.0
 CUT = 16

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from dpo_lab.checks import check_batch, check_positive
+from dpo_lab.checks import check_positive, check_probabilities
+from dpo_lab.encoding import encode_pairs
 from dpo_lab.policies import Policy
-from dpo_lab.trainer import encode_pairs, pair_logprobs
+from dpo_lab.trainer import pair_logprobs
 
 
 class Calibration(NamedTuple):
@@ -88,13 +89,3 @@ def calibration(
         measured=won.mean().item(),
         loss=-logsigmoid(margins).mean().item(),
     )
-
-
-def check_probabilities(**tensors: Tensor) -> None:
-    """Raise ValueError unless all are (N,) tensors of one shape with entries in [0, 1]."""
-    check_batch(**tensors)
-    for name, values in tensors.items():
-        if ((values < 0) | (values > 1)).any():
-            raise ValueError(
-                f"{name} must be probabilities in [0, 1], got {values.min():g} to {values.max():g}"
-            )

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from dpo_lab.checks import check_batch
+from dpo_lab.encoding import encode_pairs
 from dpo_lab.policies import Policy
-from dpo_lab.trainer import encode_pairs, pair_logprobs
+from dpo_lab.trainer import pair_logprobs
 
 
 class Displacement(NamedTuple):

@@ -13,9 +13,10 @@ from dpo_lab.diagnostics.findings import Finding, ranked
 from dpo_lab.diagnostics.reading import Curves, Settings, read_history
 from dpo_lab.diagnostics.replay import first_step_findings, last_steps_findings
 from dpo_lab.diagnostics.static import dropout_rate, has_error, setup_findings, some_rows
+from dpo_lab.encoding import encode_pairs
 from dpo_lab.history import History
 from dpo_lab.policies import Policy
-from dpo_lab.trainer import encode_pairs, pair_logprobs
+from dpo_lab.trainer import pair_logprobs
 
 # The trained policy is scored on so many of its pairs: enough to tell 40 % from 50 %.
 PAIRS_SCORED = 64

@@ -13,10 +13,10 @@ from torch import Tensor
 from dpo_lab.diagnostics.catalogue import found
 from dpo_lab.diagnostics.findings import Finding
 from dpo_lab.diagnostics.reading import Curves, Settings
-from dpo_lab.encoding import collate
+from dpo_lab.encoding import collate, encode_pairs
 from dpo_lab.loop import epoch_batches, split
 from dpo_lab.policies import Policy
-from dpo_lab.trainer import encode_pairs, to_device
+from dpo_lab.trainer import to_device
 
 # Log-probs of one batch by two routes agree to 1e-5 in float32. A slip moves the mean by a tenth of a nat or more,
 # apart from rounding to 16 bits, which moves it by 0.1 %.

@@ -13,11 +13,11 @@ import torch
 from dpo_lab.diagnostics.catalogue import found
 from dpo_lab.diagnostics.findings import Finding, ranked
 from dpo_lab.diagnostics.reading import mean
-from dpo_lab.encoding import encode_prompt, render_completion
+from dpo_lab.encoding import encode_pairs, encode_prompt, render_completion
 from dpo_lab.policies import Policy, check_same_tokenizer
 from dpo_lab.preferences.quality import find_contradictions, find_duplicates
 from dpo_lab.preferences.rows import text_of
-from dpo_lab.trainer import encode_pairs, pair_logprobs
+from dpo_lab.trainer import pair_logprobs
 
 # Models are run on so many pairs only: enough for a mean, a second on a CPU.
 PAIRS_SCORED = 32

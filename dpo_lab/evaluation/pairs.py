@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from dpo_lab.checks import check_batch
+from dpo_lab.encoding import encode_pairs
 from dpo_lab.evaluation.intervals import Interval, wilson_interval
 from dpo_lab.policies import Policy
-from dpo_lab.trainer import encode_pairs, pair_logprobs
+from dpo_lab.trainer import pair_logprobs
 
 
 def pair_margins(

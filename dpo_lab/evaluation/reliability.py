@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from dpo_lab.checks import check_batch, check_positive
+from dpo_lab.checks import check_positive, check_probabilities
 from dpo_lab.evaluation.intervals import wilson_interval
 
 COLUMNS = ("count", "predicted", "measured", "low", "high")
@@ -47,8 +47,5 @@ def reliability_bins(predicted: Tensor, outcomes: Tensor, bins: int = 10) -> dic
 
 def check_forecasts(predicted: Tensor, outcomes: Tensor, bins: int) -> None:
     """Raise ValueError unless both are (N,) with entries in [0, 1], and bins ≥ 1."""
-    check_batch(predicted=predicted, outcomes=outcomes)
+    check_probabilities(predicted=predicted, outcomes=outcomes)
     check_positive(bins=bins)
-    for name, values in {"predicted": predicted, "outcomes": outcomes}.items():
-        if ((values < 0) | (values > 1)).any():
-            raise ValueError(f"{name} must lie in [0, 1], got {values.min():g} to {values.max():g}")

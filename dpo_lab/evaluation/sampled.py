@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from dpo_lab.encoding import Encoded, Messages, encode_prompt
+from dpo_lab.encoding import Messages, encode_sampled
 from dpo_lab.evaluation.scoring import score_rows
 from dpo_lab.policies import Policy
 
@@ -31,13 +31,4 @@ def score_samples(
     Raises:
         ValueError: lengths differ.
     """
-    if len(prompts) != len(token_ids):
-        raise ValueError(
-            f"need one completion a prompt, got {len(prompts)} prompts, {len(token_ids)} completions"
-        )
-    rows = []
-    for prompt, completion in zip(prompts, token_ids, strict=True):
-        start = encode_prompt(policy.tokenizer, prompt)
-        mask = [False] * len(start) + [True] * len(completion)
-        rows.append(Encoded([*start, *completion], mask))
-    return score_rows(policy, rows, batch_size)
+    return score_rows(policy, encode_sampled(policy.tokenizer, prompts, token_ids), batch_size)

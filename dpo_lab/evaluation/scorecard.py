@@ -105,6 +105,7 @@ def share(value: float) -> str:
 
 
 def accuracy_row(found: Evaluation, targets: Targets) -> Row:
+    """Reward accuracy on held-out pairs."""
     ceiling = "" if found.ceiling is None else f"the true reward itself gets {share(found.ceiling.mean)}; "
     return Row(
         "agrees with held-out labels",
@@ -116,6 +117,7 @@ def accuracy_row(found: Evaluation, targets: Targets) -> Row:
 
 
 def win_rate_row(found: Evaluation, targets: Targets) -> Row:
+    """Win rate against the reference, as the judge sees it."""
     target = f"win rate > {100 * targets.win_rate:g} %"
     if found.win_rate is None:
         return Row(
@@ -141,6 +143,7 @@ def win_rate_row(found: Evaluation, targets: Targets) -> Row:
 
 
 def gain_row(found: Evaluation, targets: Targets) -> Row:
+    """True reward above the reference's on the same prompts."""
     name, target = "earns more true reward", f"gain > {targets.gain:g}"
     if found.gain is None:
         return Row(name, target, "–", NOT_MEASURED, "no true reward is known for these prompts")
@@ -155,6 +158,7 @@ def gain_row(found: Evaluation, targets: Targets) -> Row:
 
 
 def retention_row(found: Evaluation, targets: Targets) -> Row:
+    """Perplexity on text that must not be forgotten."""
     name, target = "has not forgotten", f"perplexity < {targets.retention:g} × reference"
     if found.retention is None:
         return Row(name, target, "–", NOT_MEASURED, "no text to remember: pass some with --memory")
@@ -164,6 +168,7 @@ def retention_row(found: Evaluation, targets: Targets) -> Row:
 
 
 def variety_row(found: Evaluation, targets: Targets) -> Row:
+    """Different word pairs in what it writes."""
     ours, theirs = found.distinct
     return Row(
         "still varied",
@@ -175,6 +180,7 @@ def variety_row(found: Evaluation, targets: Targets) -> Row:
 
 
 def calibration_row(found: Evaluation, targets: Targets) -> Row:
+    """How much surer the implicit rewards are than they are right."""
     too_sure = found.overconfidence
     return Row(
         "not too sure of itself",
@@ -186,6 +192,7 @@ def calibration_row(found: Evaluation, targets: Targets) -> Row:
 
 
 def alarm_row(alarms: Sequence[str] | None) -> Row:
+    """What the run doctor says of the training log."""
     name, target = "no alarm in training", "run doctor silent"
     if alarms is None:
         return Row(name, target, "–", NOT_MEASURED, "no training log")

@@ -9,10 +9,11 @@ from typing import Any
 
 from dpo_lab.bugs import run_bug
 from dpo_lab.bugs.runs import BrokenRun, tiny_lab
+from dpo_lab.encoding import encode_pairs
 from dpo_lab.evaluation import score_rows
 from dpo_lab.history import History
 from dpo_lab.loop import epoch_batches
-from dpo_lab.trainer import DPOConfig, encode_pairs, train_dpo
+from dpo_lab.trainer import DPOConfig, train_dpo
 
 Pair = dict[str, Any]
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from dpo_lab.diagnostics.displacement import displacement, drop_similar
-from dpo_lab.encoding import collate_rows
+from dpo_lab.encoding import collate_rows, encode_pairs
 from dpo_lab.lab import Lab
 from dpo_lab.logprobs import token_logprobs
 from dpo_lab.policies import Policy
-from dpo_lab.trainer import DPOConfig, encode_pairs, train_dpo
+from dpo_lab.trainer import DPOConfig, train_dpo
 from dpo_lab.worlds.review import ADJECTIVES, shipped_pairs, true_reward, valence
 
 

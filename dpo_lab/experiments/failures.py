@@ -14,10 +14,11 @@ from torch import Tensor
 from dpo_lab.diagnostics.forgetting import forgetting
 from dpo_lab.diagnostics.lengths import prefers_longer
 from dpo_lab.diagnostics.variety import distinct_n, self_bleu
+from dpo_lab.encoding import encode_pairs
 from dpo_lab.history import History
 from dpo_lab.lab import Lab
 from dpo_lab.policies import Policy
-from dpo_lab.trainer import DPOConfig, encode_pairs, pair_logprobs, train_dpo
+from dpo_lab.trainer import DPOConfig, pair_logprobs, train_dpo
 from dpo_lab.worlds import review
 
 Pair = dict[str, str]

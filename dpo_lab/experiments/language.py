@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dpo_lab.diagnostics.variety import distinct_n
+from dpo_lab.encoding import encode_pairs
 from dpo_lab.history import History
 from dpo_lab.lab import Lab
 from dpo_lab.policies import Policy
-from dpo_lab.trainer import DPOConfig, encode_pairs, pair_logprobs, train_dpo
+from dpo_lab.trainer import DPOConfig, pair_logprobs, train_dpo
 
 
 def dpo_run(

@@ -13,11 +13,11 @@ from dpo_lab.baselines.memory import count_passes
 from dpo_lab.baselines.ppo import PPOConfig, update
 from dpo_lab.baselines.reward_model import RewardModel, ScalarModel, score_rows
 from dpo_lab.bradley_terry import bradley_terry_loss
+from dpo_lab.encoding import encode_pairs
 from dpo_lab.experiments.ppo_language import TUNED, train_prompts
 from dpo_lab.lab import Lab
 from dpo_lab.losses import dpo_loss
 from dpo_lab.packing import score_pairs
-from dpo_lab.trainer import encode_pairs
 
 
 @dataclass

@@ -27,9 +27,8 @@ from dpo_lab.baselines import (
 from dpo_lab.baselines.language_ppo import LanguageActor, token_statistics
 from dpo_lab.baselines.memory import count_passes
 from dpo_lab.baselines.reward_model import ScalarModel
-from dpo_lab.baselines.rows import encode_completions
 from dpo_lab.beta import frontier_point
-from dpo_lab.encoding import collate_rows
+from dpo_lab.encoding import collate_rows, encode_sampled
 from dpo_lab.logprobs import token_logprobs
 from dpo_lab.policies import frozen_reference
 from dpo_lab.worlds.exact import ExactWorld
@@ -236,7 +235,7 @@ def test_reward_model_learns_the_ranking_and_leaves_the_policy_alone(toy_policy,
 
 def test_token_statistics_match_one_unpadded_row_at_a_time(toy_policy):
     ids = [[4, 5, 6, 7, 1], [8, 1], [9, 10, 11], *[[4 + i % 5, 1] for i in range(20)]]
-    rows = encode_completions(toy_policy.tokenizer, ["the soup"] * len(ids), ids)
+    rows = encode_sampled(toy_policy.tokenizer, ["the soup"] * len(ids), ids)
     batch = collate_rows(rows, toy_policy.tokenizer.pad_token_id)
     mask = torch.arange(5)[None, :] < torch.tensor([len(row) for row in ids])[:, None]
     with torch.no_grad():
