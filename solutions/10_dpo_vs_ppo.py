@@ -397,8 +397,8 @@ pair_runs = sweep(
 show(
     plot_exact_rivals(world, online, pair_runs, betas),
     "Reward against distance in the exact world; a mark a run. Left: PPO with the true reward lies on "
-    "the frontier. Right: from the same pairs, DPO (filled) and PPO on a reward model (rings) end in the "
-    "same places; the kind of reward decides where.",
+    "the frontier. Right: from the same pairs, DPO (filled) and PPO on a reward model (rings) end near "
+    "each other; the kind of reward decides where.",
     alt="Two panels with the frontier. Left, rings on it. Right, triangles of the table kind far below the "
     "curve and circles of the feature kind near it, DPO and PPO together in each.",
 )
@@ -407,7 +407,7 @@ pair_runs.groupby(["beta", "rewards", "method"])[["kl", "reward", "share"]].agg(
 # %% [markdown]
 # The kind of reward matters: between the kinds lies about a third of the frontier's gain. A table learns nothing about a word that it has not seen; forty-two numbers generalise. The algorithm hardly matters, and here that is **the theorem, not a race**: put $\log\pi = \log\pi_\text{ref} + s - \log Z$ into DPO's loss and $Z$ cancels, so it *is* the reward model's loss with $r = \beta s$, and the policy *is* that reward's $\pi^*$. At $r = \beta s$ the two are one policy. What can differ is when each fit stops and how well PPO climbs.
 #
-# It does differ a little. With features at β = 0.3 PPO's marks lie a few tenths of a nat further out than DPO's ("the same places" in the caption means *near*). Probably because the fits stop elsewhere: Adam's steps have a fixed size, and in DPO they act on $s = r/\beta$.
+# It does differ a little. With features at β = 0.3 PPO's marks lie a few tenths of a nat further out than DPO's. Probably because the fits stop elsewhere: Adam's steps have a fixed size, and in DPO they act on $s = r/\beta$.
 #
 # Where PPO wins can be read off as well: **on the true reward** it kept nearly all of the frontier's gain, and its policy there is a table too. DPO's table from 2,000 pairs keeps two thirds. A reward that can be *asked* for any word (and it was asked for far more words than the pairs hold) needs no generalising; pairs do.
 #

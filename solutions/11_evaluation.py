@@ -115,7 +115,8 @@ show(
 )
 measured = ["rewards/accuracies", "ranking_accuracy", "kl", "win_rate"]
 print(over_seeds(rates.assign(lr=rates["lr"].map("{:g}".format)), "lr", measured).to_string())
-rates[["lr", "seed", "wins", "ties", "losses", "p_value"]].round(3)
+table = rates.assign(lr=rates["lr"].map("{:g}".format), p_value=rates["p_value"].map("{:.3g}".format))
+table[["lr", "seed", "wins", "ties", "losses", "p_value"]]
 
 # %% [markdown]
 # At $10^{-6}$ and at $10^{-5}$ the measured KL is at most a few thousandths of a nat, not distinguishable from zero: these policies write what the reference writes, and their win rates are one half up to luck. Their accuracy is 63 % all the same. At $3\cdot10^{-4}$ the policy wins two comparisons in three, and its accuracy is 66 %: less above 63 % than the seeds differ from one another.
@@ -661,8 +662,8 @@ pd.DataFrame(rows).round(2)
 # %%
 show(
     plot_optimisation(optimised),
-    "What training sees goes on rising. Held-out loss turns after step 96, and so do, within the spread "
-    "over seeds, win rate and true reward. Dots are seeds, lines their means.",
+    "What training sees goes on rising. Held-out loss is lowest at the look at step 96, and there, within "
+    "the spread over seeds, win rate and true reward are highest. Dots are seeds, lines their means.",
     alt="Six panels against the step: training margin, held-out loss, win rate, training accuracy, "
     "held-out accuracy, true reward.",
 )

@@ -14,7 +14,7 @@ from dpo_lab.checks import check_same_shape, rows_where
 def kl_shaped_rewards(scores: Tensor, logps: Tensor, ref_logps: Tensor, mask: Tensor, beta: float) -> Tensor:
     """The reward of every token: a price on leaving the reference at each, the score on top at the last.
 
-    r_t = −β (log π(y_t|·) − log π_ref(y_t|·)) + [t is the last token] · score       (Ouyang et al. 2022, eq. 2)
+    r_t = −β (log π(y_t|·) − log π_ref(y_t|·)) + [t is the last token] · score   (Ziegler et al. 2019, arXiv 1909.08593)
 
     Added up over a completion: score − β (log π(y|x) − log π_ref(y|x)), whose mean over the policy's samples is the
     objective that DPO solves in closed form.

@@ -47,7 +47,7 @@ def ppo_value_loss(
 ) -> Tensor:
     """Half the squared error of the value model, whose estimates are kept near the old ones.
 
-    L = ½ mean_t max((V_t − R_t)², (V_t^clip − R_t)²),    V_t^clip = V_t^old + clip(V_t − V_t^old, −ε, ε)
+    L = ½ mean_t max((V_t − R_t)², (V_t^clip − R_t)²),    V_t^clip = V_t^old + clip(V_t − V_t^old, −ε_V, ε_V)
 
     As in OpenAI's implementation of PPO; the maximum makes the loss the more pessimistic of the two.
 
@@ -56,7 +56,7 @@ def ppo_value_loss(
         old_values: (B, T), what it said when the completions were sampled, without gradient.
         returns: (B, T), advantages + old values, without gradient.
         mask: (B, T) bool.
-        clip_range: ε > 0, in units of reward.
+        clip_range: ε_V > 0, in units of reward.
 
     Returns:
         A scalar, differentiable in `values`.

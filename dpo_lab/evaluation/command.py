@@ -36,7 +36,7 @@ def evaluate_command(options: argparse.Namespace) -> int:
     try:
         rows, path = evaluate_run(options)
     except (OSError, ValueError) as error:
-        console.print(f"{error}", style="red", highlight=False, markup=False)
+        console.print(f"{error}", style="red", highlight=False, markup=False, soft_wrap=True)
         return 1
     show_scorecard(rows, console)
     console.print(f"report: {path}", style="dim", highlight=False, soft_wrap=True)

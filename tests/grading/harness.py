@@ -6,7 +6,9 @@ import os
 import shutil
 import sys
 import textwrap
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -136,6 +138,7 @@ class Graded:
     result: ClassResult
     course: Course
     folder: Path
+    running_before: set[int]
 
     def scores(self, student: str) -> dict[str, float]:
         """Points by exercise."""
@@ -191,6 +194,20 @@ def grade(course: Course, folder: Path, jobs: int = 2, seconds: float = 2.5, see
     return Grader(course, seed, jobs, Limits(seconds, 512)).grade(find_work([folder]))
 
 
+def grade_afresh(course: Course, folder: Path, seconds: float) -> ClassResult:
+    """The same in a process of its own, as `dpo-lab grade` is: a test runner's memory is full of tests."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(grade, course, folder, seconds=seconds).result()
+
+
+def descendants(pid: int) -> set[int]:
+    """All processes below one, by their numbers."""
+    children: set[int] = set()
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        children |= {int(number) for number in path.read_text().split()}
+    return children.union(*(descendants(child) for child in children))
+
+
 @pytest.fixture(scope="session")
 def hostile(course: Course, tmp_path_factory: pytest.TempPathFactory) -> Graded:
     """The whole class of hostile notebooks, and an innocent before and after them."""
@@ -200,7 +217,8 @@ def hostile(course: Course, tmp_path_factory: pytest.TempPathFactory) -> Graded:
     for name in ("aaa innocent", "zzz innocent"):
         write_case(folder, Case(name, RIGHT, 3))
     os.environ["A_TOKEN_OF_THE_GRADER"] = "tok-secret-tok"
+    before = descendants(os.getpid())
     try:
-        return Graded(grade(course, folder), course, folder)
+        return Graded(grade(course, folder), course, folder, before)
     finally:
         del os.environ["A_TOKEN_OF_THE_GRADER"]
