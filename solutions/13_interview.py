@@ -23,6 +23,7 @@
 
 # %%
 import pandas as pd
+from IPython.display import Markdown, display
 
 from dpo_lab.course import check
 from dpo_lab.interview import load_bank
@@ -45,10 +46,13 @@ pd.crosstab(table["topic"], table["level"], margins=True, margins_name="all")
 
 # %%
 question = bank["what-beta-controls"]
-print("Asked:      ", question.question)
-print("Often said: ", question.wrong.answer)
-print("But:        ", question.wrong.why)
-print("Shown in:   ", question.proof.lesson, "·", question.proof.heading)
+parts = {
+    "Asked": question.question,
+    "Often said": question.wrong.answer,
+    "But": question.wrong.why,
+    "Shown in": f"{question.proof.lesson} · {question.proof.heading}",
+}
+display(Markdown("\n\n".join(f"**{name}:** {text}" for name, text in parts.items())))
 
 # %% [markdown]
 # ## 2 · Flashcards
@@ -79,13 +83,13 @@ pd.DataFrame(
 
 # %%
 task = next(each for each in tasks if each.id == "code-dpo-loss")
-print(f"{task.minutes} minutes. {task.task}")
+display(Markdown(f"{task.minutes} minutes. {task.task}"))
 
 # %% [markdown]
 # When you are done, the rubric asks for what a check can't see: what you *said* while you wrote.
 
 # %%
-print("\n".join(f"[ ] {line}" for line in task.rubric))
+display(Markdown("\n".join(f"- ☐ {line}" for line in task.rubric)))
 
 # %% [markdown]
 # ## 4 · System design
@@ -94,10 +98,10 @@ print("\n".join(f"[ ] {line}" for line in task.rubric))
 
 # %%
 design = next(each for each in tasks if each.id == "design-production")
-print(f"{design.minutes} minutes. {design.task}")
+display(Markdown(f"{design.minutes} minutes. {design.task}"))
 
 # %%
-print("\n".join(f"[ ] {line}" for line in design.rubric))
+display(Markdown("\n".join(f"- ☐ {line}" for line in design.rubric)))
 
 # %% [markdown]
 # ## 5 · A mock interview
