@@ -51,11 +51,6 @@ def mount(source: str, target: str, kind: str, flags: int = 0, options: str = ""
     _checked(libc.mount(*texts, ctypes.c_ulong(flags), options.encode()), f"mount {target}")
 
 
-def detach(target: str) -> None:
-    """Take a mount away, with what is mounted in it."""
-    _checked(libc.umount2(target.encode(), 2), f"umount {target}")
-
-
 def everything_read_only() -> None:
     """Make all mounts of this mount namespace read-only."""
 

@@ -47,6 +47,7 @@ class Walls:
     read_only: bool = False
     own_uid: bool = False
     missing: list[str] = field(default_factory=list)
+    readable: list[str] = field(default_factory=list)  # folders that stay in sight, wherever they lie
 
     def words(self) -> list[str]:
         """What isolates the children, a line each."""
@@ -83,9 +84,10 @@ def enclose_zygote(walls: Walls, hidden: list[str], needed: list[str]) -> None:
         walls.namespaces = walls.network = True
     except OSError as error:
         walls.missing.append(f"namespaces ({error})")
+    walls.readable = _outermost(needed)
     if walls.namespaces:
         if root:
-            _open_ways(needed)
+            _open_ways(walls.readable)
         _close_disk(walls, hidden)
     walls.own_uid = root and _readable_by_others()
     if not walls.own_uid:
@@ -116,34 +118,45 @@ def _close_disk(walls: Walls, hidden: list[str]) -> None:
         linux.everything_read_only()
         for folder in ("/tmp", "/var/tmp", "/dev/shm"):
             if os.path.isdir(folder) and not os.path.islink(folder):
-                linux.mount("none", folder, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, guard)
+                _empty_folder(folder, guard, walls.readable)
         walls.read_only = True
     except OSError as error:
         walls.missing.append(f"a read-only disk ({error})")
 
 
-def _open_ways(needed: list[str]) -> None:
+def _outermost(folders: Collection[str]) -> list[str]:
+    """The folders, without those that lie in another of them."""
+    kept: list[str] = []
+    for folder in sorted({os.path.realpath(each) for each in folders if os.path.isdir(each)}):
+        if not any(folder.startswith(f"{other}/") for other in kept):
+            kept.append(folder)
+    return kept
+
+
+def _empty_folder(folder: str, options: str, readable: Collection[str]) -> None:
+    """A small empty file system over a folder; Python or the course, if they lie in it, are mounted into it again."""
+    held = [(path, os.open(path, os.O_PATH)) for path in readable if path.startswith(f"{folder}/")]
+    linux.mount("none", folder, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, options)
+    before = os.umask(0o022)
+    for path, number in held:
+        os.makedirs(path)
+        linux.mount(f"/proc/self/fd/{number}", path, "", linux.MS_BIND | linux.MS_REC)
+        os.close(number)
+    os.umask(before)
+
+
+def _open_ways(readable: Collection[str]) -> None:
     """Let other uids reach folders inside a closed one, such as /root: an open, empty folder stands in for it.
 
     What else is in the closed folder is then out of sight for the children, which is as well.
     """
-    inside: dict[str, list[str]] = {}
-    for folder in sorted({os.path.realpath(each) for each in needed if os.path.isdir(each)}):
+    closed = set()
+    for folder in readable:
         above = [str(each) for each in reversed(Path(folder).parents)]
-        closed = next((each for each in above if not os.stat(each).st_mode & 0o001), None)
-        if closed and not any(folder.startswith(other + "/") for other in inside.get(closed, [])):
-            inside.setdefault(closed, []).append(folder)
+        closed.update([each for each in above if not os.stat(each).st_mode & 0o001][:1])
     with contextlib.suppress(OSError):
-        for closed, folders in inside.items():
-            linux.mount("none", "/tmp", "tmpfs", 0, "size=1m,mode=755")
-            for i, folder in enumerate(folders):
-                os.makedirs(f"/tmp/{i}")
-                linux.mount(folder, f"/tmp/{i}", "", linux.MS_BIND | linux.MS_REC)
-            linux.mount("none", closed, "tmpfs", 0, "size=1m,mode=755")
-            for i, folder in enumerate(folders):
-                os.makedirs(folder)
-                linux.mount(f"/tmp/{i}", folder, "", linux.MS_BIND | linux.MS_REC)
-            linux.detach("/tmp")
+        for folder in sorted(closed):
+            _empty_folder(folder, "size=1m,mode=755", readable)
 
 
 def _readable_by_others() -> bool:
@@ -207,7 +220,7 @@ def _own_folder(walls: Walls, slot: int) -> None:
         options = f"size={FOLDER_MIB}m,nr_inodes=2000,mode=1777"
         for folder in ("/tmp", "/dev/shm"):
             if os.path.isdir(folder):
-                linux.mount("none", folder, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, options)
+                _empty_folder(folder, options, walls.readable)
         os.chdir("/tmp")
     else:
         folder = folder_of(slot, os.getppid())

@@ -156,6 +156,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Course:
     files = {
         "gapcourse/__init__.py": "",
         "gapcourse/gaps.py": LIBRARY,
+        "gapcourse/late.py": "HERE = True",
         "tests/autograders/mistakes_01_gap.py": MISTAKES_FILE,
         "tests/autograders/test_01_gap.py": TESTS,
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from harness import descendants, grade_afresh, write_case
-from hostile_cases import CASES, LOOKS_FOR_ANSWERS, SECRETS
+from hostile_cases import CASES, LOOKS_FOR_ANSWERS, SECRETS, Case, right_after
 
 from dpo_lab.grading.sandbox import FIRST_UID
 
@@ -65,6 +65,13 @@ def test_answers_are_not_in_a_childs_memory(course, tmp_path, monkeypatch):
     monkeypatch.setenv("A_TOKEN_OF_THE_GRADER", "tok-secret-tok")
     write_case(tmp_path / "class", LOOKS_FOR_ANSWERS)
     (found,) = grade_afresh(course, tmp_path / "class", seconds=30).students
+    assert found.earned == 5, found.exercises[0].report.text()
+
+
+def test_a_course_that_lies_in_tmp_stays_readable(course, tmp_path):
+    """The children's /tmp is empty but for the course: a module that nobody has imported yet can be."""
+    write_case(tmp_path / "class", Case("imports late", right_after("import gapcourse.late"), 3))
+    (found,) = grade_afresh(course, tmp_path / "class", seconds=10).students
     assert found.earned == 5, found.exercises[0].report.text()
 
 
